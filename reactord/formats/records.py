@@ -1,0 +1,107 @@
+"""What is a record, and how do bytes become JSON without hurting us?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from reactord.errors import BadRecord
+
+#: orjson parses to 1024 and refuses to write beyond 254: what cannot be written again is not accepted
+MAX_DEPTH = 64
+MAX_IDENTITY_CHARACTERS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One thing that arrived: its identity and the JSON object as it was sent."""
+
+    identity: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A part of a readable file that is no record. It is counted by its reason; its bytes stay in the journal."""
+
+    identity: str
+    reason: str
+
+
+Parser = Callable[[bytes, str], list[Record | Refusal]]
+
+
+def load(raw: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """Parse JSON; give what Python's own writers emit (NaN, a BOM, lone surrogates) a second chance.
+
+    NaN and infinities become null, lone surrogates the replacement character. Raises BadRecord with the parser's words.
+    """
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as first:
+        try:
+            value = _mend(json.loads(raw.decode("utf-8-sig", errors="strict")))
+        except (ValueError, RecursionError):
+            raise BadRecord(f"not JSON: {first}; send one complete UTF-8 JSON value") from None
+    if _depth_exceeds(value, MAX_DEPTH):
+        raise BadRecord(f"nested deeper than {MAX_DEPTH} levels; flatten the document")
+    return value
+
+
+def load_object(raw: bytes) -> dict[str, Any]:
+    """Parse JSON that must be an object."""
+    value = load(raw)
+    if not isinstance(value, dict):
+        raise BadRecord(f"a JSON object is expected here, this is a {type(value).__name__}")
+    return value
+
+
+def identity_of(body: dict[str, Any], keys: tuple[str, ...], fallback: str) -> str:
+    """The producer's own id when it sent one, else the given fallback."""
+    for key in keys:
+        value = body.get(key)
+        if isinstance(value, str) and 0 < len(value) <= MAX_IDENTITY_CHARACTERS:
+            return value
+    return fallback
+
+
+def content_identity(*parts: bytes | str) -> str:
+    """A stable name for bytes that have none."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part)
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def _mend(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, dict):
+        return {_mend(key): _mend(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_mend(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    return value
+
+
+def _depth_exceeds(value: Any, limit: int) -> bool:  # noqa: ANN401
+    level = [value]
+    for _ in range(limit + 1):
+        if not level:
+            return False
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list)
+            for child in (item.values() if isinstance(item, dict) else item)
+            if isinstance(child, dict | list)
+        ]
+    return bool(level)

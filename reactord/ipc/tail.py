@@ -1,0 +1,127 @@
+r"""What is new in a file that somebody else appends to?
+
+A position is (device, inode, fingerprint of the head, offset, hash of the last bytes before the offset). The file is
+continued when it is the same inode, at least as long, and both hashes still fit; otherwise (truncated, rewritten,
+another file under the name) it is read from its start, and the identity of each record absorbs what is read twice. Only
+whole lines are taken: a last line without its newline stays where it is. (RELIABILITY.md 4, "JSONL tail rules".)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import orjson
+
+HEAD_BYTES = 1024
+BACK_BYTES = 256
+CHUNK_BYTES = 1024 * 1024
+MAX_LINE_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a file was read."""
+
+    device: int
+    inode: int
+    head: str  # hash of the first HEAD_BYTES of the file, or of all it had when it was first seen
+    head_size: int
+    offset: int
+    back: str  # hash of the bytes just before the offset
+
+    def encode(self) -> str:
+        return orjson.dumps(asdict(self)).decode()
+
+    @classmethod
+    def decode(cls, text: str) -> Position:
+        return cls(**orjson.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Whole lines from `start`, and where to go on. `overlong` is set when `raw` is one line that was cut."""
+
+    raw: bytes
+    start: int
+    position: Position
+    overlong: bool = False
+
+    @property
+    def whence(self) -> str:
+        """Names this file by its content, so that a replay gives the same names and two equal lines do not."""
+        return f"tail:{self.position.head}"
+
+
+def read_new(path: Path, position: Position | None) -> Chunk | None:
+    """The next whole lines after `position`, at most CHUNK_BYTES (more only for one long line); None if none are there.
+
+    Raises OSError when the file cannot be read; a file that is gone has nothing new.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        status = os.fstat(descriptor)
+        if position is None or not _continues(descriptor, status, position):
+            position = _start(descriptor, status)
+        return _next_chunk(descriptor, status.st_size, position)
+    finally:
+        os.close(descriptor)
+
+
+def _start(descriptor: int, status: os.stat_result) -> Position:
+    head = os.pread(descriptor, HEAD_BYTES, 0)
+    return Position(status.st_dev, status.st_ino, _hash(head), len(head), 0, _hash(b""))
+
+
+def _continues(descriptor: int, status: os.stat_result, position: Position) -> bool:
+    if (status.st_dev, status.st_ino) != (position.device, position.inode) or status.st_size < position.offset:
+        return False
+    back_size = min(BACK_BYTES, position.offset)
+    back = os.pread(descriptor, back_size, position.offset - back_size)
+    return _hash(back) == position.back and _hash(os.pread(descriptor, position.head_size, 0)) == position.head
+
+
+def _next_chunk(descriptor: int, size: int, position: Position) -> Chunk | None:
+    start = position.offset
+    if size <= start:
+        return None
+    raw = os.pread(descriptor, CHUNK_BYTES, start)
+    end = raw.rfind(b"\n") + 1
+    if end == 0 and len(raw) == CHUNK_BYTES:  # one line is longer than a chunk
+        raw = os.pread(descriptor, MAX_LINE_BYTES, start)
+        end = raw.find(b"\n") + 1
+        if end == 0 and len(raw) == MAX_LINE_BYTES:
+            skipped = _skip_line(descriptor, start)
+            if skipped is None:
+                return None  # it is still being written
+            return Chunk(raw[:HEAD_BYTES], start, _moved(descriptor, position, skipped), overlong=True)
+    if end == 0:
+        return None
+    return Chunk(raw[:end], start, _moved(descriptor, position, start + end))
+
+
+def _skip_line(descriptor: int, start: int) -> int | None:
+    """The offset behind the newline that ends the line at `start`."""
+    offset = start
+    while block := os.pread(descriptor, CHUNK_BYTES, offset):
+        if (newline := block.find(b"\n")) >= 0:
+            return offset + newline + 1
+        offset += len(block)
+    return None
+
+
+def _moved(descriptor: int, position: Position, offset: int) -> Position:
+    back_size = min(BACK_BYTES, offset)
+    back = os.pread(descriptor, back_size, offset - back_size)
+    return Position(
+        position.device, position.inode, position.head, position.head_size, offset, _hash(back)
+    )  # fmt: skip
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=12).hexdigest()

@@ -1,0 +1,45 @@
+"""How do we open SQLite?"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+#: a reader may hold the database this long before a writer gives up
+BUSY_MS = 5000
+
+
+def open_writer(path: Path, schema: str, synchronous: Literal["FULL", "NORMAL"]) -> sqlite3.Connection:
+    """A connection in WAL mode, transactions by hand. One thread at a time may use it."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    db.executescript(
+        f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; PRAGMA busy_timeout={BUSY_MS};"
+        " PRAGMA cache_size=-8000; PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1;"
+    )
+    db.executescript(schema)
+    return db
+
+
+def open_readonly(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write. Raises FileNotFoundError when the database does not exist yet."""
+    if not path.exists():
+        raise FileNotFoundError(path)
+    db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+    db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+    return db
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Everything inside, or nothing. Raises sqlite3.OperationalError when the disk is full."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
