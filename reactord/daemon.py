@@ -1,0 +1,186 @@
+"""Who is in the house? The composition root: it builds the services and runs them in one TaskGroup.
+
+Start-up is recovery: the sidecar answers `starting` at once, the ingest thread catches up with its journal, and then
+the live jobs are driven on from where a crash left them. SIGTERM: stop taking, let the worker checkpoint, say goodbye; in
+every state within 8 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import orjson
+import psutil
+
+from reactord import __version__, durable, logs
+from reactord.errors import AlreadyRunning, EnvironmentTrouble
+from reactord.home import Home
+from reactord.http.app import Sidecar
+from reactord.ipc.inbox import Inbox
+from reactord.jobs.driver import Driver
+from reactord.jobs.machine import JobMachine
+from reactord.jobs.slot import Slot
+from reactord.jobs.stages import Services
+from reactord.ledger.state import Store
+from reactord.public import Public
+from reactord.settings import Settings
+
+log = logging.getLogger("reactord")
+
+RETRY_S = 2.0
+#: the driver's worker has 6 s to checkpoint; the rest of the goodbye takes less than one
+GOODBYE_S = 7.5
+
+
+def run(home: Home, settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit status. Raises EnvironmentTrouble in plain words."""
+    try:
+        home.create()
+    except OSError as trouble:
+        raise EnvironmentTrouble(
+            f"{trouble.filename or home.root} cannot be made ({trouble.strerror}). Free space or choose another --home."
+        ) from None
+    with _only_daemon(home):
+        logs.set_up(home.logs, settings.log_level)
+        return asyncio.run(_Daemon(home, settings).run())
+
+
+@contextlib.contextmanager
+def _only_daemon(home: Home) -> Iterator[None]:
+    """Hold the home for as long as we live; the kernel lets go of it however we die."""
+    descriptor = os.open(home.daemon_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(_who_holds(home)) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _who_holds(home: Home) -> str:
+    try:
+        note = orjson.loads(home.daemon_note.read_bytes())
+        who = f"process {note['pid']} on port {note['port']}, since {time.ctime(note['started_at'])}"
+    except (OSError, ValueError, KeyError):
+        who = "another process"
+    return (
+        f"{home.root} is held by {who}. Look at it with `reactord status --home {home.root}`, or choose another --home."
+    )
+
+
+@dataclass(slots=True)
+class _Daemon:
+    """One life of the daemon."""
+
+    home: Home
+    settings: Settings
+
+    async def run(self) -> int:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        public = Public(self.home, self.settings, __version__, time.time)
+        inbox = Inbox(self.home)
+        sidecar = Sidecar(self.settings, self.home, inbox, public)
+        await sidecar.start()
+        public.port = sidecar.port
+        self._note(sidecar.port)
+        try:
+            await self._serve(stop, public, inbox, sidecar)
+        finally:
+            await sidecar.stop()
+            durable.remove(self.home.daemon_note)
+            await asyncio.to_thread(public.withdraw)
+        return 0
+
+    async def _serve(self, stop: asyncio.Event, public: Public, inbox: Inbox, sidecar: Sidecar) -> None:
+        """Everything that runs side by side. Whatever ends unasked, ends the daemon loudly."""
+        async with asyncio.TaskGroup() as group:
+            ingest = group.create_task(_thread(inbox), name="ingest")
+            presence = group.create_task(public.run(), name="presence")
+            work = group.create_task(self._work(public, inbox, sidecar), name="jobs")
+            await stop.wait()
+            log.info("stopping")
+            public.phase = "stopping"
+            sidecar.leave()
+            work.cancel()
+            await asyncio.wait([work], timeout=GOODBYE_S)
+            inbox.stop()
+            presence.cancel()
+            await asyncio.wait([ingest, presence], timeout=1.0)
+
+    async def _work(self, public: Public, inbox: Inbox, sidecar: Sidecar) -> None:
+        """Recover, then drive jobs; a disk that is full at the start is waited for."""
+        while not inbox.intake.ready:
+            public.trouble = inbox.intake.trouble
+            await asyncio.sleep(0.02)
+        store = await self._open_store(public)
+        slot = Slot(self.home.locks, time.time)
+        services = Services(self.home, self.settings, store, JobMachine(store), inbox, slot, time.time)
+        driver = Driver(services, public.moved)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(slot.keep(), name="slot")
+                group.create_task(driver.run(), name="driver")
+                public.ready(services, driver)
+                sidecar.ready(services, driver)
+                log.info("ready on port %d, home %s", sidecar.port, self.home.root)
+        finally:
+            store.close()
+
+    async def _open_store(self, public: Public) -> Store:
+        while True:
+            try:
+                return Store(self.home.state_db)
+            except sqlite3.OperationalError as trouble:
+                public.trouble = f"state.db: {trouble}"
+                log.warning("cannot open state.db: %s; trying again", trouble)
+                await asyncio.sleep(RETRY_S)
+
+    def _note(self, port: int) -> None:
+        """Tell the next one who holds the home, and the command line where to ask."""
+        note = {
+            "pid": os.getpid(),
+            "port": port,
+            "host": socket.gethostname(),
+            "started_at": time.time(),
+            "started": psutil.Process().create_time(),
+            "version": __version__,
+        }
+        durable.publish(self.home.daemon_note, orjson.dumps(note))
+
+
+async def _thread(inbox: Inbox) -> None:
+    """The ingest thread as a task: it ends when it is stopped, and raises what killed it."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def tell(error: BaseException | None) -> None:
+        if not ended.done():
+            ended.set_exception(error) if error else ended.set_result(None)
+
+    def body() -> None:
+        error: BaseException | None = None
+        try:
+            inbox.run()
+        except BaseException as bug:  # noqa: BLE001 - carried over to the loop, which dies of it loudly
+            error = bug
+        with contextlib.suppress(RuntimeError):  # the loop may be gone
+            loop.call_soon_threadsafe(tell, error)
+
+    threading.Thread(target=body, name="ingest", daemon=True).start()
+    await asyncio.shield(ended)

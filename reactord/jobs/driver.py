@@ -1,0 +1,178 @@
+"""Who moves a job? One driver takes the next job through its states, one job at a time, and goes on after a crash.
+
+Each state has one coroutine that does its work and says what to fire next; every one can be run again from its start
+without harm. So recovery is nothing special: at start-up the live jobs are simply driven on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from reactord.jobs import deploying, exporting, reserving, training
+from reactord.jobs.machine import IllegalTransition
+from reactord.jobs.queue import next_job
+from reactord.jobs.stages import Next, Services
+from reactord.jobs.states import LIVE, State
+from reactord.jobs.triggers import Growth, JobRequest, due, new_job_id, submit
+from reactord.jobs.worker_process import rss_bytes
+from reactord.ledger.state import Job
+from reactord.workdir import WorkDir
+
+log = logging.getLogger("reactord.jobs")
+
+#: the trigger by count is looked at so often; a submission wakes the driver at once
+LOOK_EVERY_S = 1.0
+#: a disk that refused is asked again after so long
+TROUBLE_S = 5.0
+
+Work = Callable[[Services, Job], Coroutine[Any, Any, Next]]
+WORK: dict[str, Work] = {
+    State.RESERVING: reserving.work,
+    State.TRAINING: training.work,
+    State.EXPORTING: exporting.work,
+    State.DEPLOYING: deploying.work,
+}
+#: what an interrupted state becomes when the daemon stops; a deployment is simply done again at the next start
+ON_SHUTDOWN = {State.RESERVING: "requeue", State.TRAINING: "preempt", State.EXPORTING: "preempt"}
+
+
+class Driver:
+    """Runs jobs. `moved` is called after every committed transition: publish it, draw it, forget it."""
+
+    def __init__(self, services: Services, moved: Callable[[Job], None]) -> None:
+        self.services, self.moved = services, moved
+        self.trouble: str | None = None  # why jobs cannot go on now, in words
+        self.running: str | None = None  # id of the job being driven
+        self._work: asyncio.Task[Next] | None = None
+        self._stops: dict[str, Next] = {}  # what becomes of a running job that was told to stop
+        self._wake = asyncio.Event()
+
+    # -- asked for from outside --------------------------------------------------------------------------------------
+    def submit(self, request: JobRequest, cause: str) -> tuple[Job, bool]:
+        """Queue a job (idempotent by its id)."""
+        job, new = submit(self.services.store, request, self.services.clock(), cause)
+        if new:
+            self.moved(job)
+            self._wake.set()
+        return job, new
+
+    def cancel(self, job_id: str) -> Job | None:
+        """Cancel a job in any live state; what is finished stays as it is. None: there is no such job."""
+        job = self.services.store.job(job_id)
+        if job is None or job.state not in LIVE:
+            return job
+        cancel = Next("cancel", "cancelled on request")
+        if self.running != job_id:
+            return self._fire(job, cancel)
+        self._stop_work(job_id, cancel)
+        return job
+
+    def _stop_work(self, job_id: str, what: Next) -> None:
+        self._stops[job_id] = what
+        if self._work is not None:
+            self._work.cancel()
+
+    def _stop_for_lost_slot(self) -> None:
+        """Somebody else trains now: checkpoint, and queue again."""
+        job = self.services.store.job(self.running) if self.running else None
+        if job is not None and (trigger := ON_SHUTDOWN.get(State(job.state))):
+            self._stop_work(job.id, Next(trigger, "the training slot was lost"))
+
+    def worker_rss_bytes(self) -> int:
+        """Resident bytes of the worker that runs now; 0 when there is none."""
+        return rss_bytes(WorkDir(self.services.home.jobs / self.running)) if self.running else 0
+
+    # -- the loop ----------------------------------------------------------------------------------------------------
+    async def run(self) -> None:
+        """Drive what is live, wait for what is born, until cancelled."""
+        await training.take_again(self.services)
+        self.services.slot.lost = self._stop_for_lost_slot
+        for job in self.services.store.jobs():
+            self._looked_at(job)
+        while True:
+            now = self.services.clock()
+            try:
+                if chosen := next_job(self.services.store.live_jobs(), now):
+                    await self._drive(chosen)
+                    self.trouble = None
+                    continue
+                self._bear(now)
+            except (OSError, sqlite3.OperationalError) as trouble:
+                await self._wait_out(trouble)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S)
+            self._wake.clear()
+
+    async def _wait_out(self, trouble: OSError | sqlite3.OperationalError) -> None:
+        """The disk refuses. The state that was being worked on is worked on again when it no longer does."""
+        if self.trouble is None:
+            log.error("the job waits: %s. It goes on by itself when the cause is gone.", trouble)
+        self.trouble = str(trouble)
+        await asyncio.sleep(TROUBLE_S)
+
+    def _bear(self, now: float) -> None:
+        intake, store = self.services.inbox.intake, self.services.store
+        if cause := due(self.services.settings, Growth(intake.fresh, intake.last_arrival_at), store.jobs(), now):
+            self.submit(JobRequest(job_id=new_job_id(now), born_of="threshold"), cause)
+
+    def _looked_at(self, job: Job) -> None:
+        """No job is born again for records that one has looked at, even if it found nothing to learn in them."""
+        inbox = self.services.inbox
+        inbox.looked_upto = max(inbox.looked_upto, int(job.facts.get("upto", 0)))
+
+    async def _drive(self, job: Job) -> None:
+        """Take one job as far as it goes now: to a terminal state, or back into the queue."""
+        self.running = job.id
+        try:
+            if job.state == State.QUEUED:
+                job = self._fire(job, Next("admit", "its turn"))
+            while job.state in WORK:
+                job = self._fire(job, await self._do(job))
+        except IllegalTransition as moved:
+            log.warning("job %s: %s", job.id, moved)
+        finally:
+            self.running = None
+            if job.state not in LIVE or job.state == State.QUEUED:
+                self.services.slot.release()
+
+    async def _do(self, job: Job) -> Next:
+        """The work of one state; a cancelled job, a stopping daemon and a bug each have their way out."""
+        self._work = asyncio.create_task(WORK[job.state](self.services, job), name=f"{job.id}:{job.state}")
+        try:
+            what = await asyncio.shield(self._work)
+            return self._stops.pop(job.id, what)
+        except asyncio.CancelledError:
+            if job.id in self._stops and self._work.cancelled():
+                return self._stops.pop(job.id)
+            await self._interrupt(job)
+            raise
+        except (OSError, sqlite3.OperationalError):
+            raise
+        except Exception as bug:  # the task boundary: the job fails loudly, the daemon lives on
+            log.exception("job %s: a bug while %s", job.id, job.state)
+            return Next("fail", f"{type(bug).__name__}: {bug}. This is a bug; see `reactord logs`", {"error": "bug"})
+        finally:
+            self._work = None
+
+    async def _interrupt(self, job: Job) -> None:
+        """The daemon is stopping: the worker checkpoints and leaves, and the state says why."""
+        assert self._work is not None
+        self._work.cancel()
+        await asyncio.wait([self._work])
+        if trigger := ON_SHUTDOWN.get(State(job.state)):
+            self._fire(job, Next(trigger, "the daemon was stopped"))
+
+    def _fire(self, job: Job, what: Next) -> Job:
+        facts = dict(what.facts)
+        fence = facts.pop("fence", None)
+        moved = self.services.machine.fire(
+            job.id, what.trigger, self.services.clock(), cause=what.cause, attempt=what.attempt, fence=fence, **facts
+        )
+        self._looked_at(moved)
+        self.moved(moved)
+        return moved

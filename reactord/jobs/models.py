@@ -1,0 +1,125 @@
+"""What do we keep and remember of each model version?
+
+`models/<model_id>/<version>/` holds the judged file, the adapter, the judgement and a manifest; one line in
+`models/lineage.jsonl` tells its whole descent (contract/lifecycle.md 5): data -> job -> model -> gate -> deployment.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from reactord import durable
+from reactord.home import Home
+from reactord.jobs.stages import Services
+from reactord.ledger.state import Job, Model, Store
+from reactord.workdir import WorkDir
+
+
+def directory(home: Home, job: Job) -> Path:
+    """Where the version that `job` made is kept."""
+    return home.models / str(job.facts["model_id"]) / str(job.facts["version"])
+
+
+def keep(home: Home, job: Job) -> Path:
+    """Move the judged file and its evidence out of the job directory; returns where the file is now. Repeatable."""
+    final, work = directory(home, job), WorkDir(home.jobs / job.id)
+    chosen = str(job.facts["chosen"])
+    if not final.exists():
+        final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        scratch = final.with_name(f".{final.name}.{os.getpid()}{durable.TEMPORARY}")
+        durable.remove_tree(scratch)
+        scratch.mkdir(mode=0o700)
+        for source in (work.artifacts / chosen, work.artifacts / "adapter.gguf", work.judgement_path):
+            if source.exists():
+                durable.disk.link(source, scratch / source.name)
+        durable.publish(scratch / "manifest.json", orjson.dumps(_manifest(job), option=orjson.OPT_INDENT_2))
+        durable.publish_directory(scratch, final)
+    return final / chosen
+
+
+def drop_artifacts(services: Services, job: Job) -> None:
+    """The job's intermediates (f16, ladder, checkpoints) are of no use any more; gigabytes are."""
+    if not services.settings.keep_job_artifacts:
+        work = WorkDir(services.home.jobs / job.id)
+        durable.remove_tree(work.artifacts)
+        durable.remove_tree(work.checkpoints)
+
+
+def remember(store: Store, job: Job, fate: str, now: float, **facts: Any) -> None:  # noqa: ANN401 - JSON values
+    """Write the version's row; a newly deployed one supersedes the one before. Inside a transaction of the caller."""
+    if fate == "deployed":
+        for model in store.models():
+            if model.fate == "deployed" and model.version != job.facts["version"]:
+                store.put_model(replace(model, fate="superseded"))
+    store.put_model(
+        Model(
+            version=job.facts["version"],
+            model_id=job.facts["model_id"],
+            job_id=job.id,
+            created_at=job.created_at,
+            fate=fate,
+            facts={**_manifest(job), **facts},
+        )
+    )
+    store.note(f"model.{fate}", job.facts["version"], now, job_id=job.id, **facts)
+
+
+def append_lineage(home: Home, job: Job, *, approved: bool, deployed_at: float | None, now: float) -> None:
+    """Append the version's line, unless a run before a crash did."""
+    marker = f'"training_job_id":"{job.id}"'.encode()
+    if home.lineage.exists() and marker in home.lineage.read_bytes():
+        return
+    durable.append(home.lineage, orjson.dumps(_line(home, job, approved, deployed_at, now)) + b"\n")
+
+
+def _manifest(job: Job) -> dict[str, Any]:
+    known = (
+        "model_id",
+        "version",
+        "dataset",
+        "counts",
+        "chosen",
+        "sha256",
+        "size_bytes",
+        "base",
+        "candidate",
+        "training",
+    )
+    return {"job_id": job.id, **{key: job.facts[key] for key in known if key in job.facts}}
+
+
+def _line(home: Home, job: Job, approved: bool, deployed_at: float | None, now: float) -> dict[str, Any]:
+    facts, spec = job.facts, WorkDir(home.jobs / job.id).spec()
+    dataset = str(facts.get("dataset", ""))
+    manifest = orjson.loads((home.datasets / dataset / "manifest.json").read_bytes())
+    return {
+        "model_id": facts["model_id"],
+        "version": facts["version"],
+        "model_hash": facts.get("sha256"),
+        "parent_model": str(spec.incumbent_gguf) if spec.incumbent_gguf else spec.base,
+        "training_method": f"lora_{spec.recipe}",
+        "training_job_id": job.id,
+        "dataset": {
+            "hash": f"sha256:{dataset}",
+            "size": len(manifest["fates"]["train"]),
+            "date_range": manifest.get("date_range"),
+            "source_distribution": manifest.get("sources"),
+            "weighted_score": None,  # nothing here measures it
+        },
+        "eval_scores": facts.get("candidate", {}),
+        "gate_decision": "APPROVED" if approved else "REJECTED",
+        "deployed_at": _iso(deployed_at),
+        "probation_result": None,
+        "transformation_steps": ["lora", "merge_f16", str(facts.get("chosen", "")).removesuffix(".gguf")],
+        "created_at": _iso(now),
+    }
+
+
+def _iso(at: float | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat()

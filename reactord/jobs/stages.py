@@ -1,0 +1,88 @@
+"""What does a state's work return, and what do all states share?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from reactord.home import Home
+from reactord.ipc.inbox import Inbox
+from reactord.jobs.machine import JobMachine
+from reactord.jobs.slot import Slot
+from reactord.jobs.worker_process import WorkerLost, start
+from reactord.ledger.state import Job, Store
+from reactord.settings import Settings
+from reactord.workdir import Stage, WorkDir
+
+#: a broken environment (no disk, no model) is looked at again so often, for at most so long
+ENVIRONMENT_RETRY_S = 30.0
+ENVIRONMENT_PATIENCE_S = 24 * 3600.0
+ENVIRONMENT_CAUSES = ("disk_full", "missing_model", "environment")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the work of every state needs, built once by the daemon."""
+
+    home: Home
+    settings: Settings
+    store: Store
+    machine: JobMachine
+    inbox: Inbox
+    slot: Slot
+    clock: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """The trigger to fire after a state's work is done, why, and what was learned."""
+
+    trigger: str
+    cause: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    attempt: int | None = None
+
+
+class StageFailed(Exception):
+    """A stage cannot go on; `next` says what becomes of the job."""
+
+    def __init__(self, what: Next) -> None:
+        super().__init__(what.cause)
+        self.next = what
+
+
+async def run_stage(services: Services, job: Job, stage: Stage) -> dict[str, Any]:
+    """Have a worker do `stage`, unless its outcome is there already. Returns the outcome's facts.
+
+    Raises StageFailed when the job must leave its state because of it.
+    """
+    workdir = WorkDir(services.home.jobs / job.id)
+    outcome = workdir.outcome(stage)
+    if outcome is None:
+        try:
+            worker = await start(workdir, stage)
+            outcome = await worker.finished(services.settings.stage_silence_s)
+        except WorkerLost as lost:
+            raise StageFailed(_after_loss(services, job, lost)) from None
+    if outcome.get("ok"):
+        return outcome
+    raise StageFailed(_after_refusal(services, job, workdir, outcome))
+
+
+def _after_loss(services: Services, job: Job, lost: WorkerLost) -> Next:
+    """A worker that vanished is tried again from its checkpoint, a bounded number of times."""
+    if lost.reason != "stopped" and job.attempt + 1 >= services.settings.max_attempts:
+        return Next("fail", f"{lost} (attempt {job.attempt + 1} of {services.settings.max_attempts})")
+    attempt = job.attempt if lost.reason == "stopped" else job.attempt + 1
+    return Next("preempt", str(lost), {"end_reason": lost.reason}, attempt=attempt)
+
+
+def _after_refusal(services: Services, job: Job, workdir: WorkDir, outcome: dict[str, Any]) -> Next:
+    """A worker that says no is believed; a broken environment is looked at again until it is mended."""
+    cause, message = outcome.get("cause"), str(outcome.get("message", "the worker gave no reason"))
+    now = services.clock()
+    if cause in ENVIRONMENT_CAUSES and now - job.created_at < ENVIRONMENT_PATIENCE_S:
+        workdir.set_outcome_aside(outcome["stage"], job.fence)
+        return Next("preempt", message, {"end_reason": cause, "not_before": now + ENVIRONMENT_RETRY_S})
+    return Next("fail", message, {"end_reason": cause, "error": outcome.get("error"), "counts": outcome.get("counts")})
