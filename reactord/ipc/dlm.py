@@ -1,0 +1,298 @@
+"""Who holds a lock that Body and Prime also use, and how do we take it?
+
+The lock is a JSON file `<name>.dlm.lock` (contract/body.md 5.1, RELIABILITY.md 5). What the peers forgive and what they
+do not shaped every line here:
+
+* An empty or half-written lock counts as free for them, so ours appears complete, by link(2).
+* They take the owner's pid from the second field between hyphens: `reactor-<pid>-<start>`, never `reactor-core-...`.
+* Older peers choke on a sixth key, so there are exactly five; the fence number travels inside the opaque token.
+* They sweep away file names that contain `.tmp.`, so no temporary of ours does.
+
+    claim -> Lease    renew every ttl/4; False means lost: stop the work, do not commit
+          -> Busy     try again later; the wait belongs to the caller
+
+A legacy peer may rename its lock over ours within a moment of our claim. Who takes `training_slot` looks again with
+`Lease.mine` after `SETTLE_S`, before it starts anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import psutil
+
+from reactord import durable
+
+#: clocks of two processes may differ by this much before "expired" is believed
+SKEW_S = 2.0
+#: a file that cannot be read is somebody's unfinished write for this long
+TORN_S = 5.0
+#: the peers hold the guard for the moment of check and claim; longer means a stuck peer, and they go on without it too
+GUARD_S = 2.0
+#: a process that started further from the stated time is another one with a reused pid
+START_TOLERANCE_S = 1.0
+#: how long a legacy peer may need to overwrite a lock it believed free (measured: 0 overlaps from 0.1 s on)
+SETTLE_S = 1.0
+POLL_S = 0.01
+
+#: (pid, start time or None when not stated) -> does this very process live?
+Alive = Callable[[int, float | None], bool]
+
+
+def process_alive(pid: int, started: float | None) -> bool:
+    """Whether the process `pid` lives and started at `started` (epoch seconds, None = not stated)."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return started is None or abs(process.create_time() - started) <= START_TOLERANCE_S
+    except psutil.AccessDenied:
+        return True
+    except (psutil.NoSuchProcess, ValueError, OverflowError):
+        return False
+
+
+def owner_name(pid: int, started: float) -> str:
+    """How a process of ours signs a lock: one word without hyphen, pid, start time."""
+    return f"reactor-{pid}-{started:.1f}"
+
+
+@lru_cache(maxsize=2)
+def _own_name(pid: int) -> str:
+    return owner_name(pid, psutil.Process(pid).create_time())
+
+
+def _owner_process(owner: str) -> tuple[int | None, float | None]:
+    """Pid and start time out of an owner string; None for what it does not say."""
+    fields = owner.split("-")
+    with contextlib.suppress(ValueError, IndexError):
+        pid = int(fields[1])
+        with contextlib.suppress(ValueError, IndexError):
+            return pid, float(fields[2])
+        return pid, None
+    return None, None
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """What a lock file says. Times are epoch seconds."""
+
+    owner: str
+    token: str
+    acquired_at: float
+    expires_at: float
+
+    def holds(self, now: float, alive: Alive = process_alive) -> bool:
+        """Whether the lock is still respected: not expired, and its owner lives (or does not say who it is)."""
+        if now > self.expires_at + SKEW_S:
+            return False
+        pid, started = _owner_process(self.owner)
+        return pid is None or alive(pid, started)
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Somebody else holds the lock; owner "" means a file that nobody can read yet."""
+
+    owner: str
+    expires_at: float
+
+
+def lock_path(directory: Path, name: str) -> Path:
+    """The file that is the lock."""
+    return directory / f"{name}.dlm.lock"
+
+
+def _guard_path(directory: Path, name: str) -> Path:
+    return directory / f"{name}.dlm-acquire.lock"
+
+
+def _parse(raw: bytes) -> Holder | None:
+    try:
+        said = json.loads(raw)
+        said["lock_name"]  # the fifth mandatory key; peers read a lock without it as no lock
+        found = Holder(str(said["owner"]), str(said["token"]), float(said["acquired_at"]), float(said["expires_at"]))
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
+        return None
+    return found if math.isfinite(found.expires_at) else None
+
+
+def _read(path: Path) -> tuple[bytes, float] | None:
+    """Bytes and modification time of the lock file; None when there is none."""
+    try:
+        with path.open("rb") as file:
+            return file.read(), os.fstat(file.fileno()).st_mtime
+    except FileNotFoundError:
+        return None
+
+
+def holder(directory: Path, name: str) -> Holder | None:
+    """Who the lock file names, alive or not; None when there is no readable lock."""
+    found = _read(lock_path(directory, name))
+    return _parse(found[0]) if found else None
+
+
+def is_live_jarvis_owner(found: Holder | None, now: float, alive: Alive = process_alive) -> bool:
+    """Whether Body holds the lock: then a job it submitted runs under that lock and must not wait for it."""
+    return found is not None and found.owner.startswith("jarvis-") and found.holds(now, alive)
+
+
+@contextlib.contextmanager
+def flocked(path: Path, wait_s: float) -> Iterator[bool]:
+    """Hold an exclusive flock on `path` (created when missing, never removed).
+
+    Yields False when somebody else kept it for `wait_s` seconds. flock and not lockf: a POSIX lock is dropped as soon
+    as any descriptor of the file closes in this process.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = time.monotonic() + wait_s
+        while not (held := _try_flock(descriptor)) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        yield held
+    finally:
+        os.close(descriptor)
+
+
+def _try_flock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@dataclass(slots=True)
+class Lease:
+    """A lock we hold. `ttl_s` seconds after the last `renew` it is anybody's."""
+
+    directory: Path
+    name: str
+    ttl_s: float
+    owner: str
+    token: str
+    acquired_at: float
+    expires_at: float
+
+    @property
+    def path(self) -> Path:
+        return lock_path(self.directory, self.name)
+
+    def document(self) -> bytes:
+        """The lock file's content: the five mandatory keys, indented as the peers write them."""
+        said = {
+            "acquired_at": self.acquired_at,
+            "expires_at": self.expires_at,
+            "owner": self.owner,
+            "token": self.token,
+            "lock_name": self.name,
+        }
+        return json.dumps(said, indent=2).encode()
+
+    def mine(self, now: float) -> bool:
+        """Whether the file still carries our token and has not run out. Ask before every commit."""
+        found = holder(self.directory, self.name)
+        return found is not None and found.token == self.token and now < found.expires_at
+
+    def renew(self, now: float, wait_s: float = GUARD_S) -> bool:
+        """Extend to now + ttl. False means lost: the token is gone, or so late that a thief may be on his way."""
+        if now > self.expires_at - self.ttl_s / 3:
+            return False
+        with flocked(_guard_path(self.directory, self.name), wait_s):
+            if not self.mine(now):
+                return False
+            self.expires_at = now + self.ttl_s
+            # Not fsynced: after a power cut the owner's process is gone, and the lock with it.
+            durable.publish(self.path, self.document(), sync=False)
+        return True
+
+    def hand_to(self, pid: int, started: float, now: float) -> bool:
+        """Make a worker the owner: its death frees the lock and the daemon's death does not. False means lost."""
+        self.owner = owner_name(pid, started)
+        return self.renew(now)
+
+    def release(self, wait_s: float = GUARD_S) -> None:
+        """Remove the lock if the token is still ours."""
+        with flocked(_guard_path(self.directory, self.name), wait_s):
+            found = holder(self.directory, self.name)
+            if found is not None and found.token == self.token:
+                durable.remove(self.path)
+
+
+def claim(  # noqa: PLR0913 - the last three are knobs of tests and of callers that must not wait
+    directory: Path,
+    name: str,
+    ttl_s: float,
+    now: float,
+    *,
+    fence: int = 0,
+    alive: Alive = process_alive,
+    wait_s: float = GUARD_S,
+) -> Lease | Busy:
+    """Take the lock `name` for `ttl_s` seconds, or say who has it. Waits at most `wait_s` for the peers' guard.
+
+    A lock is taken over when it expired more than `SKEW_S` ago, when its owner's process is gone, or when nobody could
+    read it for `TORN_S`. `fence` ends up in the token as `<uuid>.<fence>`. Raises OSError (disk full, no permission).
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    path = lock_path(directory, name)
+    lease = Lease(directory, name, ttl_s, _own_name(os.getpid()), f"{uuid.uuid4()}.{fence}", now, now + ttl_s)
+    with flocked(_guard_path(directory, name), wait_s):
+        found = _read(path)
+        if found is not None:
+            busy = _judge(found[0], found[1], now, alive)
+            if busy is not None:
+                return busy
+            _take_away(path, found[0])
+        try:
+            durable.publish_by_link(path, lease.document(), directory)
+        except FileExistsError:
+            return _whoever(directory, name, now)
+    # Not everybody asks the guard: what counts is whose token is in the file.
+    return lease if lease.mine(now) else _whoever(directory, name, now)
+
+
+def adopt(directory: Path, name: str, ttl_s: float, token: str, now: float) -> Lease | None:
+    """Continue a lease that an earlier daemon wrote down by its token; None when it is no longer ours."""
+    found = holder(directory, name)
+    if found is None or found.token != token or now >= found.expires_at:
+        return None
+    return Lease(directory, name, ttl_s, found.owner, token, found.acquired_at, found.expires_at)
+
+
+def _judge(raw: bytes, modified_at: float, now: float, alive: Alive) -> Busy | None:
+    """Busy, or None when the lock may be taken over. Decides only."""
+    found = _parse(raw)
+    if found is None:
+        return Busy("", modified_at + TORN_S) if abs(now - modified_at) < TORN_S else None
+    return Busy(found.owner, found.expires_at) if found.holds(now, alive) else None
+
+
+def _take_away(path: Path, judged: bytes) -> None:
+    """Move the dead lock aside: rename has one winner, and only what was judged is thrown away."""
+    aside = path.with_name(f".{path.name}.stale-{uuid.uuid4().hex}")
+    try:
+        durable.claim(path, aside)
+    except FileNotFoundError:
+        return
+    found = aside.read_bytes()
+    if found != judged:
+        # Somebody claimed between our look and our rename: theirs goes back, and our link below will fail on it.
+        with contextlib.suppress(FileExistsError):
+            durable.publish_by_link(path, found, path.parent)
+    durable.remove(aside)
+
+
+def _whoever(directory: Path, name: str, now: float) -> Busy:
+    found = holder(directory, name)
+    return Busy(found.owner, found.expires_at) if found else Busy("", now)
