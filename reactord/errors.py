@@ -4,12 +4,17 @@
     +-- BadInput              the sender's mistake: 4xx, or quarantine with a reason
     |   +-- BadRecord         bytes on the bus that are not what their name says
     |   +-- BadRequest        a job nobody can run as it was asked for
+    |   +-- TooLarge          http/intake.py: a body beyond its bound
     +-- EnvironmentTrouble    a state of the machine, left by itself when the cause is gone
     |   +-- DiskFull
     |   +-- MissingModel
     |   +-- MissingCompiler
     |   +-- AlreadyRunning
     |   +-- BadConfig
+    |   +-- PortInUse         http/listen.py
+    |   +-- NotRunning        cli/presence.py: there is no daemon to ask
+    +-- IllegalTransition     jobs/machine.py: the table has no such edge, or a newer run moved the job
+    +-- WorkerLost            jobs/worker_process.py: a worker ended without an outcome
     +-- Conservation          received != accounted for: a bug, and the job stops
     +-- Stopped               SIGTERM asked this worker to checkpoint and leave
 

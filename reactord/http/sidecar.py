@@ -1,0 +1,86 @@
+"""How does the daemon offer itself over HTTP? The facade over its own services."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from concurrent.futures import Future
+
+from reactord.errors import EnvironmentTrouble
+from reactord.home import Home
+from reactord.http.app import build
+from reactord.http.facade import Pulse
+from reactord.http.listen import Listening, serve
+from reactord.http.stream import STREAMS
+from reactord.ipc.inbox import Inbox
+from reactord.jobs.driver import Driver
+from reactord.jobs.stages import Services
+from reactord.jobs.states import State
+from reactord.jobs.triggers import JobRequest
+from reactord.ledger.state import Job
+from reactord.public import Public
+from reactord.settings import Settings
+
+
+class Sidecar:
+    """Listens from the start; knows jobs from `ready` until `leave`."""
+
+    def __init__(self, settings: Settings, home: Home, inbox: Inbox, public: Public) -> None:
+        self.home, self.clock = home, time.time
+        self.version, self.started_at = public.version, public.started_at
+        self._settings, self._inbox, self._public = settings, inbox, public
+        self._services: Services | None = None
+        self._driver: Driver | None = None
+        self._app = build(self)
+        self._listening: Listening | None = None
+
+    @property
+    def port(self) -> int:
+        """The port we listen on, which may differ from the one in the settings (0)."""
+        return self._listening.port if self._listening else self._settings.port
+
+    async def start(self) -> None:
+        """Listen. Raises PortInUse."""
+        self._listening = await serve(self._settings, self._app)
+
+    def ready(self, services: Services, driver: Driver) -> None:
+        """Recovery is over."""
+        self._services, self._driver = services, driver
+
+    def leave(self) -> None:
+        """The daemon is stopping: end the streams, take no more; the health is told until `stop`."""
+        self._services = self._driver = None
+        self._app[STREAMS].end()
+
+    async def stop(self) -> None:
+        if self._listening is not None:
+            await self._listening.stop()
+
+    # -- the facade ----------------------------------------------------------------------------------------------------
+    def pulse(self) -> Pulse:
+        troubles, phase = tuple(self._public.troubles()), self._public.phase
+        if self._services is None:
+            return Pulse("stopping" if phase == "stopping" else "starting", troubles)
+        try:
+            live = self._services.store.live_jobs()
+        except sqlite3.Error as trouble:  # a broken disk must not make us look dead
+            return Pulse("ready", (*troubles, f"state.db: {trouble}"))
+        queued = sum(job.state == State.QUEUED for job in live)
+        return Pulse("ready", troubles, len(live) - queued, queued, self._inbox.intake.fresh)
+
+    def job(self, job_id: str) -> Job | None:
+        return self._open()[0].store.job(job_id)
+
+    def submit(self, request: JobRequest, cause: str) -> tuple[Job, bool]:
+        return self._open()[1].submit(request, cause)
+
+    def cancel(self, job_id: str) -> Job | None:
+        return self._open()[1].cancel(job_id)
+
+    def offer(self, format_name: str, name: str, raw: bytes) -> Future[int]:
+        return self._inbox.offer(format_name, name, raw)
+
+    def _open(self) -> tuple[Services, Driver]:
+        if self._services is None or self._driver is None:
+            raise EnvironmentTrouble("reactord is not ready; ask again in a moment")
+        return self._services, self._driver

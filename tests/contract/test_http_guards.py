@@ -1,0 +1,207 @@
+"""Who may ask, and what every refusal looks like (RELIABILITY.md 7)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+
+import aiohttp
+import pytest
+from support.http_daemon import house_in, served
+
+from reactord.errors import BadConfig
+from reactord.http import listen
+from reactord.http.app import build
+from reactord.http.listen import PortInUse, serve
+from reactord.settings import Settings
+
+START = "/api/training/start"
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture
+def house(tmp_path):
+    with house_in(tmp_path) as house:
+        yield house
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.com", "evil.com:{port}", "127.0.0.1.evil.com:{port}", "127.0.0.1:1", "localhost:{port}0",
+        "localhost.:{port}",
+        "127.0.0.2:{port}", "0.0.0.0:{port}", "[::2]:{port}", "localhost:{port}@evil.com", "localhost:", "",
+    ],
+)  # fmt: skip
+async def test_a_host_that_is_not_ours_is_misdirected(house, host):
+    async with served(house) as at:
+        status, reply = await at.get("/health", headers={"Host": host.format(port=at.port)})
+    assert status == 421
+    assert reply["error"]
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:{port}", "localhost:{port}", "LOCALHOST:{port}", "[::1]:{port}", "localhost"]
+)
+async def test_our_own_names_are_answered(house, host):
+    async with served(house) as at:
+        status, _ = await at.get("/health", headers={"Host": host.format(port=at.port)})
+    assert status == 200
+
+
+async def test_a_request_without_a_host_is_misdirected(house):
+    async with served(house) as at:
+        reader, writer = await asyncio.open_connection("127.0.0.1", at.port)
+        writer.write(b"GET /health HTTP/1.0\r\n\r\n")
+        assert b" 421 " in await asyncio.wait_for(reader.readline(), 5)
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize("origin", ["http://evil.com", "null", "http://127.0.0.1:8090", ""])
+async def test_a_web_page_may_start_and_cancel_nothing(house, origin):
+    house.queue("a1")
+    async with served(house) as at:
+        for path in (START, "/api/training/cancel/a1"):
+            status, _ = await at.post(path, data=b"{}", headers={**JSON, "Origin": origin})
+            assert status == 403
+    assert house.job("a1").state == "queued"
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""]
+)
+async def test_a_body_that_is_not_declared_as_json_is_a_415(house, kind):
+    async with served(house) as at:
+        status, reply = await at.post(START, data=b"{}", headers={"Content-Type": kind})
+    assert status == 415
+    assert "application/json" in reply["error"]
+
+
+async def test_an_unknown_content_encoding_is_a_415(house):
+    async with served(house) as at:
+        status, _ = await at.post(START, data=b"{}", headers={**JSON, "Content-Encoding": "compress"})
+    assert status == 415
+
+
+async def test_a_bearer_token_is_accepted_and_not_asked_for(house):
+    async with served(house) as at:
+        for headers in ({}, {"Authorization": "Bearer whatever"}):
+            status, _ = await at.post(START, data=b'{"job_id": "a1"}', headers=JSON | headers)
+            assert status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 404),
+        ("GET", "/api/training", 404),
+        ("GET", START, 405),
+        ("POST", "/health", 405),
+        ("DELETE", "/api/training/status/a1", 405),
+        ("HEAD", "/health", 200),
+    ],
+)
+async def test_wrong_paths_and_methods_are_json_too(house, method, path, status):
+    async with served(house) as at, at.session.request(method, at.base + path) as response:
+        assert response.status == status
+        assert response.content_type == "application/json"
+        if status == 405:
+            assert response.headers["Allow"]
+        if method != "HEAD":
+            assert (await response.json())["error"]
+
+
+async def test_a_bug_is_a_500_without_a_word_of_it_and_is_logged(house, monkeypatch, caplog):
+    def bug(_):
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(house, "job", bug)
+    with caplog.at_level(logging.ERROR, logger="reactord.http"):
+        async with served(house) as at:
+            status, reply = await at.get("/api/training/status/a1")
+    assert status == 500
+    assert "secret" not in json.dumps(reply)
+    assert "secret detail" in caplog.text
+
+
+# -- the sockets -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+async def test_a_port_in_use_is_said_in_words_with_who_and_what_next(house, family):
+    with socket.socket(family) as other:
+        try:
+            other.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
+        except OSError:
+            pytest.skip("this machine has no ::1")
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(PortInUse) as refused:
+            await serve(Settings(port=port), build(house))
+    words = str(refused.value)
+    assert f":{port} is taken by process" in words
+    assert "reactord run --port" in words
+
+
+async def test_a_port_that_was_just_left_can_be_taken_again(house):
+    async with served(house) as at:
+        await at.get("/health")
+        port = at.port
+    listening = await serve(Settings(port=port), build(house))
+    assert listening.port == port
+    await listening.stop()
+
+
+async def test_without_ipv6_one_address_is_enough(house, monkeypatch):
+    real = listen._listen
+
+    def without(family, address, port):
+        if family == socket.AF_INET6:
+            raise OSError(99, "Cannot assign requested address")
+        return real(family, address, port)
+
+    monkeypatch.setattr(listen, "_listen", without)
+    async with served(house) as at:
+        assert (await at.get("/health"))[0] == 200
+
+
+async def test_an_address_that_others_could_reach_is_refused(house):
+    with pytest.raises(BadConfig, match="loopback only"):
+        await serve(Settings(port=0, host="0.0.0.0"), build(house))
+
+
+async def test_connections_beyond_the_cap_are_turned_away_and_health_comes_back(house, monkeypatch):
+    monkeypatch.setattr(listen, "MAX_CONNECTIONS", 3)
+    async with served(house) as at:
+        held = [await asyncio.open_connection("127.0.0.1", at.port) for _ in range(3)]
+        await _until(at, answered=False)
+        for _, writer in held:
+            writer.close()
+            await writer.wait_closed()
+        await _until(at, answered=True)
+
+
+async def _until(at, *, answered):
+    """The server counts a connection a moment after it was opened or closed."""
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                status, _ = await at.get("/health", headers={"Connection": "close"})
+            except aiohttp.ClientError:
+                status = None
+            if (status == 200) == answered:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_half_a_header_does_not_hold_a_connection(house, monkeypatch):
+    monkeypatch.setattr(listen, "IDLE_S", 0.2)
+    async with served(house) as at:
+        reader, writer = await asyncio.open_connection("127.0.0.1", at.port)
+        writer.write(b"GET /health HTTP/1.1\r\nHo")
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+        await writer.wait_closed()

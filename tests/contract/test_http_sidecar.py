@@ -1,0 +1,71 @@
+"""The facade over the daemon's own services: up before the ledger is, and out of the way when it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import aiohttp
+from support.http_daemon import Served, body_client, house_in
+
+from reactord.http.sidecar import Sidecar
+from reactord.jobs.driver import Driver
+from reactord.jobs.slot import Slot
+from reactord.jobs.stages import Services
+from reactord.public import Public
+from reactord.settings import Settings
+
+
+async def test_the_sidecar_lives_through_start_work_and_goodbye(tmp_path):
+    with house_in(tmp_path) as house:
+        settings = Settings(port=0)
+        public = Public(house.home, settings, "1.2.3", time.time)
+        sidecar = Sidecar(settings, house.home, house.inbox, public)
+        await sidecar.start()
+        assert sidecar.port != 0
+        async with aiohttp.ClientSession() as session:
+            at = Served(house, sidecar.port, session)
+            assert (await at.get("/health"))[1]["phase"] == "starting"
+
+            slot = Slot(house.home.locks, time.time)
+            services = Services(house.home, settings, house.store, house.machine, house.inbox, slot, time.time)
+            driver = Driver(services, public.moved)
+            public.ready(services, driver)
+            sidecar.ready(services, driver)
+            _, health = await at.get("/health")
+            assert (health["phase"], health["version"], health["queued_jobs"]) == ("ready", "1.2.3", 0)
+
+            status, _ = await at.post("/api/training/start", {"job_id": "a1", "experiences": [{"query": "hi"}]})
+            assert status == 200
+            _, health = await at.get("/health")
+            assert (health["queued_jobs"], health["pending_experiences"]) == (1, 1)
+            assert (await at.get("/api/training/status/a1"))[1]["state"] == "queued"
+
+            updates = body_client(at, "a1")
+            assert (await anext(updates))["status"] == "training"
+            public.phase = "stopping"
+            sidecar.leave()
+            assert [update async for update in updates] == []
+            assert (await at.get("/health"))[1]["phase"] == "stopping"
+            assert (await at.get("/api/training/status/a1"))[0] == 503
+        start = time.monotonic()
+        await asyncio.wait_for(sidecar.stop(), 5)
+        assert time.monotonic() - start < 1
+
+
+async def test_cancelling_goes_through_the_driver(tmp_path):
+    with house_in(tmp_path) as house:
+        settings = Settings(port=0)
+        public = Public(house.home, settings, "1.2.3", time.time)
+        slot = Slot(house.home.locks, time.time)
+        services = Services(house.home, settings, house.store, house.machine, house.inbox, slot, time.time)
+        sidecar = Sidecar(settings, house.home, house.inbox, public)
+        driver = Driver(services, public.moved)
+        public.ready(services, driver)
+        sidecar.ready(services, driver)
+        await sidecar.start()
+        async with aiohttp.ClientSession() as session:
+            at = Served(house, sidecar.port, session)
+            await at.post("/api/training/start", {"job_id": "a1"})
+            assert (await at.post("/api/training/cancel/a1"))[1]["state"] == "cancelled"
+        await sidecar.stop()
