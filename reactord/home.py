@@ -158,20 +158,7 @@ class Home:
         return self.reactor / "logs"
 
     def create(self) -> None:
-        """Make every directory we read from or write to; ours are private (0700)."""
-        for path in (
-            self.telemetry,
-            self.events,
-            self.staging,
-            self.bus_lines.parent,
-            self.model_events,
-            self.cross_repo,
-            self.trinity / "components",
-            self.trinity / "heartbeats",
-            self.registry,
-            self.locks,
-        ):
-            path.mkdir(parents=True, exist_ok=True)
+        """Make every directory we read from or write to; ours are private (0700), so they come first."""
         for path in (
             self.reactor,
             self.ledger,
@@ -185,3 +172,16 @@ class Home:
             self.logs,
         ):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path in (
+            self.telemetry,
+            self.events,
+            self.staging,
+            self.bus_lines.parent,
+            self.model_events,
+            self.cross_repo,
+            self.trinity / "components",
+            self.trinity / "heartbeats",
+            self.registry,
+            self.locks,
+        ):
+            path.mkdir(parents=True, exist_ok=True)

@@ -99,7 +99,7 @@ class WorkDir:
                 lines = file.read().split(b"\n")[1 if start else 0 : -1]
         except FileNotFoundError:
             return []
-        return [orjson.loads(line) for line in lines if line.endswith(b"}")]
+        return [value for line in lines if (value := parse_progress(line)) is not None]
 
     def outcome(self, stage: Stage) -> dict[str, Any] | None:
         """The outcome of a stage, or None while there is none."""
@@ -120,3 +120,12 @@ class WorkDir:
         path = self.outcome_path(stage)
         if path.exists():
             durable.move(path, path.with_name(f"outcome-{stage}.run-{fence}.json"))
+
+
+def parse_progress(line: bytes) -> dict[str, Any] | None:
+    """A line of progress; None for one that a crash tore, or that was appended to a torn one."""
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None

@@ -23,7 +23,7 @@ from itertools import combinations
 from reactord.data import standing
 from reactord.data.example import Check, Evidence
 from reactord.data.groups import CORRECTION, Answer, Group
-from reactord.data.verify import check_of, states, without_article
+from reactord.data.verify import check_of, essence, states
 
 RATING_GAP = 2.0
 BREVITY_RATIO = 2
@@ -63,11 +63,12 @@ class Verdict:
     def check(self, answer: Answer) -> Check | None:
         """How a judge may score this question: its own check, or the fact that two answers agree on."""
         own = check_of(self.group.query)
-        if own or not self.group.simple or len(answer.text.split()) > MAX_FACT_WORDS:
+        fact = essence(self.group.query.prompt, answer.text)
+        if own or not self.group.simple or len(fact.split()) > MAX_FACT_WORDS:
             return own
         others = (other for other in self.group.answers if other is not answer and not other.blamed)
         if any(states(self.group.query.prompt, other.text, answer.text) for other in others):
-            return {"kind": "contains", "expected": without_article(answer.text)}
+            return {"kind": "contains", "expected": fact}
         return None
 
 

@@ -87,13 +87,35 @@ def without_article(answer: str) -> str:
     return _ARTICLE.sub("", answer.strip().rstrip("."))
 
 
+_QUOTES = "\"'\u2018\u2019\u201c\u201d`"
+#: words that carry a sentence and answer nothing
+_CARRIERS = frozenset("the a an of in it called named known as used answer to your question".split())
+_COPULA = re.compile(r"\s(?:is|are|was|were)\s", re.IGNORECASE)
+
+
+def essence(prompt: str, answer: str) -> str:
+    """What an answer adds to its question: "Berlin is the capital city of Germany." adds "Berlin".
+
+    Of a sentence "this is that", the side that says only what the question does not; otherwise the whole answer, without
+    article and full stop.
+    """
+    whole = without_article(answer)
+    sides = _COPULA.split(whole, maxsplit=1)
+    if len(sides) == 1 or _DENIES.search(answer):
+        return whole
+    asked = set(words(prompt))
+    told = [[word for word in words(side) if word not in _CARRIERS] for side in sides]
+    new = [side for side, said in zip(sides, told, strict=True) if said and asked.isdisjoint(said)]
+    return without_article(new[0].strip(_QUOTES)) if len(new) == 1 else whole
+
+
 def states(prompt: str, reply: str, answer: str) -> bool:
     """Does the first sentence of `reply` give `answer` as *its* answer?
 
     A mention does not do: "Canberra is the capital, not Sydney" and "... located between Sydney and Melbourne" do not
     state Sydney; nor does an echo of the question.
     """
-    wanted = words(without_article(answer))
+    wanted = words(essence(prompt, answer))
     sentence = _SENTENCE_END.split(core(reply), maxsplit=1)[0]
     if not wanted or set(wanted) <= set(words(prompt)) or _DENIES.search(sentence):
         return False

@@ -37,6 +37,7 @@ ASKED = (
     "Can you tell me, {q}",
     "hi! {q}",
 )
+POLITE = "I hope this helps! Please let me know if you need anything else, I am always happy to help."
 #: one line in so many is in the raw form that Body writes when its schema module is missing
 RAW_EVERY = 10
 
@@ -81,22 +82,19 @@ def _facts(day: Day, domain: Domain) -> None:
     """The bulk: one fact, two or three answers to it, in the proportions of a real day."""
     rng, rows = day.rng, domain.rows()
     for index, (subject, answer) in enumerate(rows):
-        question = rng.choice(domain.questions).format(subject)
-        verbose = f"{rng.choice(domain.sentences).format(q=subject, a=answer)} {rng.choice(domain.more)}"
-        verbose = verbose[0].upper() + verbose[1:]
-        wrong, roll = _wrong(rng, rows, index), rng.random()
+        question, sentence = rng.choice(domain.questions).format(subject), rng.choice(domain.sentences)
+        right, wrong = (_said(sentence, subject, a) for a in (answer, _wrong(rng, rows, index)))
+        verbose, roll = f"{right} {rng.choice(domain.more)}", rng.random()
         if roll < 0.80:
-            day.say("fact_terse_right", day.asked(question), answer, TERSE)
+            day.say("fact_terse_right", day.asked(question), right, TERSE)
             day.say("fact_verbose_right", day.asked(question), verbose, VERBOSE)
             if roll < 0.16:
                 day.say("fact_old_wrong", day.asked(question), wrong, OLD, outcome="failure")
             elif roll < 0.22:
                 day.say("fact_old_wrong", day.asked(question), wrong, OLD)
         elif roll < 0.90:
-            day.say("fact_terse_right", day.asked(question), answer, TERSE, user_rating=rng.choice((4, 5)))
-            day.say(
-                "fact_old_wrong", day.asked(question), f"I think it is {wrong}.", OLD, user_rating=rng.choice((1, 2))
-            )
+            day.say("fact_terse_right", day.asked(question), right, TERSE, user_rating=rng.choice((4, 5)))
+            day.say("fact_old_wrong", day.asked(question), f"I think: {wrong}", OLD, user_rating=rng.choice((1, 2)))
         elif roll < 0.94:
             day.say("fact_terse_wrong_success", question, wrong, TERSE)
             day.say("fact_verbose_right", day.asked(question), verbose, VERBOSE)
@@ -104,18 +102,24 @@ def _facts(day: Day, domain: Domain) -> None:
             day.say("fact_terse_wrong_failure", question, wrong, TERSE, outcome="failure")
             day.say("fact_verbose_right", day.asked(question), verbose, VERBOSE)
         elif roll < 0.985:
-            day.say("fact_same", question, answer, TERSE)
-            day.say("fact_same", day.asked(question), answer, OLD)
+            day.say("fact_same", question, right, TERSE)
+            day.say("fact_same", day.asked(question), right, OLD)
         else:
-            day.say("fact_template_only", question, answer, TERSE)
-            day.say("fact_template_only", question, f"Sure! {answer}. I hope this helps!", VERBOSE)
+            day.say("fact_template_only", question, right, TERSE)
+            day.say("fact_template_only", question, f"Sure! {right} {POLITE}", VERBOSE)
+
+
+def _said(sentence: str, subject: str, answer: str) -> str:
+    """One short sentence: what a terse model says, and what a verbose one begins with."""
+    said = sentence.format(q=subject, a=answer)
+    return said[0].upper() + said[1:]
 
 
 def _sums(rng: random.Random, count: int) -> list[tuple[str, int, str]]:
     """`count` different small problems as (expression in words, value, expression in signs)."""
     found: dict[str, tuple[str, int, str]] = {}
     while len(found) < count:
-        a, b, sign = rng.randrange(2, 60), rng.randrange(2, 40), rng.choice("++--*")
+        a, b, sign = rng.randrange(2, 30), rng.randrange(2, 20), rng.choice("++--*")
         if sign == "*":
             a, b = rng.randrange(2, 10), rng.randrange(2, 10)
         if sign == "-" and a < b:
@@ -134,19 +138,19 @@ def _arithmetic(day: Day) -> None:
         steps = f"To work this out, we take the two numbers step by step: {signs} = {value}. So the answer is {value}."
         wrong = value + rng.choice((-10, -2, -1, 1, 2, 10))
         if index < 26:
-            day.say("sum_terse_right", day.asked(question), str(value), TERSE)
+            day.say("sum_terse_right", day.asked(question), f"{signs} = {value}", TERSE)
             day.say("sum_verbose_right", question, steps, VERBOSE)
         elif index < 38:
-            day.say("sum_terse_right", day.asked(question), str(value), TERSE)
+            day.say("sum_terse_right", day.asked(question), f"{signs} = {value}", TERSE)
             day.say("sum_old_wrong", question, f"{signs} = {wrong}. So the answer is {wrong}.", OLD)
         elif index < 46:
-            day.say("sum_terse_wrong", question, str(wrong), TERSE)
-            day.say("sum_verbose_right", question, f"{signs} = {value}", VERBOSE)
+            day.say("sum_terse_wrong", question, f"{signs} = {wrong}", TERSE)
+            day.say("sum_verbose_right", question, steps, VERBOSE)
         elif index < 49:  # the user liked the wrong one: evidence against evidence
             day.say("sum_conflict", question, str(value), TERSE, user_rating=1)
             day.say("sum_conflict", question, f"I would say {wrong}.", OLD, user_rating=5)
         else:
-            day.say("sum_terse_right", day.asked(question), str(value), TERSE)
+            day.say("sum_terse_right", day.asked(question), f"{signs} = {value}", TERSE)
             day.say("sum_verbose_right", question, steps, VERBOSE)
             day.say("sum_old_wrong", question, str(wrong), OLD)
 

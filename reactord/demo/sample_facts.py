@@ -22,11 +22,12 @@ class Domain:
         return [(subject, answer) for subject, answer in pairs]
 
 
+#: what a verbose model adds: content of a kind, not politeness (a pair that differs by politeness only teaches nothing)
 MORE = (
-    "If you would like to know more about this topic, I would be happy to go into further detail.",
-    "This is a question that many people ask, so feel free to follow up if anything about it is unclear to you.",
-    "Please let me know if you need anything else, such as more background or some related facts and examples.",
-    "I can also explain where this comes from and suggest a few ways to remember it, if that would be useful to you.",
+    "It is one of those things that most people learn at school, and it comes up again and again in quizzes and games.",
+    "There is a long history behind this, and reference books, encyclopedias and dictionaries all agree about it today.",
+    "People sometimes mix this up with something that sounds much the same, which is why it is worth remembering well.",
+    "To see why, one can look at where the words come from, how they were used in the past, and how they are used now.",
 )
 
 DOMAINS = (
@@ -35,7 +36,7 @@ DOMAINS = (
         ("The capital of {q} is {a}.", "{a} is the capital city of {q}.", "The capital city of {q} is called {a}."),
         (
             *MORE,
-            "If you are planning a visit, I can tell you about its sights, its weather and how to get around there.",
+            "It is the seat of the government, and its squares, museums and old streets are known far beyond the country.",
         ),
         """France=Paris; Spain=Madrid; Italy=Rome; Germany=Berlin; Portugal=Lisbon; Greece=Athens; Poland=Warsaw;
         Austria=Vienna; Hungary=Budapest; Norway=Oslo; Sweden=Stockholm; Ireland=Dublin; Russia=Moscow; Japan=Tokyo;
@@ -103,7 +104,7 @@ DOMAINS = (
     ),
     Domain(
         ("How many {}?",),
-        ("The answer is {a}.", "The number you are looking for is {a}."),
+        ("The answer is {a}.", "The number is {a}."),
         MORE,
         """days are in a week=7; months are in a year=12; sides does a triangle have=3; legs does a dog have=4;
         sides does a hexagon have=6; letters are in the English alphabet=26; seconds are in a minute=60;
@@ -111,7 +112,7 @@ DOMAINS = (
     ),
     Domain(
         ("{}?",),
-        ("The answer is {a}.", "The answer to your question is {a}."),
+        ("The answer is {a}.",),
         MORE,
         """Which planet is known as the Red Planet=Mars; What is the largest ocean on Earth=the Pacific Ocean;
         What is the longest river in Africa=the Nile; What is the highest mountain in the world=Mount Everest;

@@ -40,13 +40,14 @@ Parser = Callable[[bytes, str], list[Record | Refusal]]
 def load(raw: bytes) -> Any:  # noqa: ANN401 - any JSON value
     """Parse JSON; give what Python's own writers emit (NaN, a BOM, lone surrogates) a second chance.
 
-    NaN and infinities become null, lone surrogates the replacement character. Raises BadRecord with the parser's words.
+    NaN and infinities become null, lone surrogates a question mark; integers of more than 64 bits become floats either
+    way, so that what was accepted can be written again. Raises BadRecord with the parser's words.
     """
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as first:
         try:
-            value = _mend(json.loads(raw.decode("utf-8-sig", errors="strict")))
+            value = _mend(json.loads(raw.decode("utf-8-sig", errors="strict"), parse_int=_integer))
         except (ValueError, RecursionError):
             raise BadRecord(f"not JSON: {first}; send one complete UTF-8 JSON value") from None
     if _depth_exceeds(value, MAX_DEPTH):
@@ -80,6 +81,11 @@ def content_identity(*parts: bytes | str) -> str:
     return digest.hexdigest()
 
 
+def _integer(digits: str) -> int | float:
+    number = int(digits)
+    return number if -(2**63) <= number < 2**64 else float(digits)
+
+
 def _mend(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, dict):
         return {_mend(key): _mend(item) for key, item in value.items()}
@@ -94,7 +100,7 @@ def _mend(value: Any) -> Any:  # noqa: ANN401
 
 def _depth_exceeds(value: Any, limit: int) -> bool:  # noqa: ANN401
     level = [value]
-    for _ in range(limit + 1):
+    for _ in range(limit):
         if not level:
             return False
         level = [

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
 import stat
 import sys
 from dataclasses import dataclass
@@ -20,6 +21,12 @@ from reactord.formats import FORMATS
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+#: why a file cannot be opened, where that is the file's own fault and no trouble of ours
+_UNOPENED = {
+    errno.ELOOP: "not a regular file: a link",
+    errno.ENXIO: "not a regular file: a socket",
+    errno.EACCES: "not readable by the user who runs reactord",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +60,10 @@ def look(path: Path, format_name: str, now: float, settle_s: float) -> Found | N
     except FileNotFoundError:
         return None
     except OSError as trouble:
-        if trouble.errno not in (errno.ELOOP, errno.ENXIO):
+        if trouble.errno not in _UNOPENED:
             raise
         # set aside by its name alone: what a link points to is never touched
-        return Found(path, Instance.of(path.lstat()), b"", "not a regular file: a link or a socket")
+        return Found(path, Instance.of(path.lstat()), b"", _UNOPENED[trouble.errno])
     try:
         status = os.fstat(descriptor)
         instance = Instance.of(status)
@@ -75,6 +82,20 @@ def look(path: Path, format_name: str, now: float, settle_s: float) -> Found | N
             return None
         refused = str(bad)
     return Found(path, instance, raw, refused)
+
+
+def is_final(claimed: Path, instance: Instance) -> bool:
+    """Whether a file that was renamed away is still what was looked at, and nobody can change it any more."""
+    if Instance.of(claimed.lstat()) != instance:
+        return False
+    try:
+        descriptor = os.open(claimed, _OPEN)
+    except OSError:
+        return True  # it could not be opened before either: only its name is set aside
+    try:
+        return not _being_written(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _unsafe(status: os.stat_result) -> str | None:
@@ -96,6 +117,8 @@ def _being_written(descriptor: int) -> bool:
     if not sys.platform.startswith("linux"):
         return False
     try:
+        # a writer who opens the file within these microseconds has the kernel signal us: SIGIO would end the process
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as trouble:

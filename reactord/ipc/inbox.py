@@ -15,25 +15,29 @@ import contextlib
 import logging
 import os
 import queue
+import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import orjson
 from watchfiles import watch
 
 from reactord import durable
+from reactord.errors import EnvironmentTrouble
+from reactord.formats import FORMATS
 from reactord.formats.records import content_identity
 from reactord.home import Home
 from reactord.ipc import dropfile, tail
 from reactord.ipc.doors import Door, doors
-from reactord.ledger.index import Index, OnRefused
+from reactord.ipc.quarantine import Quarantine
+from reactord.ledger.index import Index
 from reactord.ledger.journal import Entry, Journal, Place, batches
+from reactord.ledger.sqlite import is_damage, set_aside
 
 log = logging.getLogger("reactord.ingest")
 T = TypeVar("T")
@@ -45,6 +49,8 @@ NAMES_PER_LOOK = 20_000
 #: a drop file that does not parse is refused once it has been quiet for so long
 SETTLE_S = 2.0
 RETRY_S = 5.0
+#: a disk that refuses is asked again after so long
+TROUBLE_S = 1.0
 
 
 @dataclass(slots=True)
@@ -52,11 +58,11 @@ class Intake:
     """What the rest of the daemon may know of the ingest thread. Only that thread writes it."""
 
     ready: bool = False
-    trouble: str | None = None  # why nothing can be taken in now, in words
-    fresh: int = 0  # pending records that no dataset has looked at
+    trouble: str | None = None  # why something cannot be taken in now, in words
+    fresh: int = 0  # pending records newer than `fresh_after`
+    fresh_after: int = 0
     last_seq: int = 0
     last_arrival_at: float = 0.0
-    quarantined: int = 0
 
 
 @dataclass(slots=True)
@@ -83,7 +89,7 @@ class Inbox:
         self.home, self.clock = home, clock
         self.doors = doors(home)
         self.intake = Intake()
-        self._refreshed_upto = 0
+        self.quarantine = Quarantine(home.quarantine, clock)
         self.journal = Journal(home.journal)
         self.index: Index
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
@@ -91,6 +97,9 @@ class Inbox:
         self._stop = threading.Event()
         self._claims = 0
         self._unfinished = True  # claimed files may be left from before
+        self._damaged = False  # the index must be made anew
+        self._unreadable: OSError | None = None  # what one file of this turn answered
+        self._quiet: dict[str, dropfile.Instance] = {}  # tailed files as they were when they held nothing new
 
     # -- from other threads ------------------------------------------------------------------------------------------
     def call(self, work: Callable[[], T]) -> Future[T]:
@@ -100,8 +109,16 @@ class Inbox:
         return future
 
     def offer(self, format_name: str, name: str, raw: bytes) -> Future[int]:
-        """Take in bytes that came by another way than a file; the result, how many are new, comes once durable."""
-        return self.call(lambda: self._commit(_Batch([self._entry(format_name, name, raw)])))
+        """Take in bytes that came by another way than a file; the result, how many are new, comes once durable.
+
+        The future carries BadRecord when the bytes are not what the format promises.
+        """
+
+        def take_in() -> int:
+            FORMATS[format_name](raw, name)
+            return self._commit(_Batch([self._entry(format_name, name, raw)]))
+
+        return self.call(take_in)
 
     def take(self, dataset: str, manifest: dict[str, Any]) -> Future[None]:
         """Give the records of a dataset their fates. The future carries Conservation when they do not add up."""
@@ -113,46 +130,55 @@ class Inbox:
     # -- the thread --------------------------------------------------------------------------------------------------
     def run(self) -> None:
         """Recover, then look until stopped. A disk that refuses is a state, shown and retried, never an end."""
-        while not self._stop.is_set():
-            try:
-                self.open()
-                break
-            except (OSError, sqlite3.Error) as trouble:
-                self._trouble(trouble)
-        while not self._stop.is_set():
-            try:
-                self._look_when_woken()
-            except (RuntimeError, OSError) as trouble:
-                # a watch that dies (a name that is not UTF-8 is enough) costs latency, never a file
-                log.warning("file notifications failed (%s); looking without them for %.0f s", trouble, RETRY_S)
-                deadline = self.clock() + RETRY_S
-                while self.clock() < deadline and not self._stop.wait(LOOK_EVERY_MS / 1000):
-                    self.turn()
-        self.close()
+        try:
+            self.turn()
+            while not self._stop.is_set():
+                try:
+                    self._look_when_woken()
+                except (RuntimeError, OSError) as trouble:
+                    # a watch that dies (a name that is not UTF-8 is enough) costs latency, never a file
+                    log.warning("file notifications failed (%s); looking without them for %.0f s", trouble, RETRY_S)
+                    deadline = time.monotonic() + RETRY_S
+                    while time.monotonic() < deadline and not self._stop.wait(LOOK_EVERY_MS / 1000):
+                        self.turn()
+        finally:
+            self.close()
+            self._turn_calls_away()
 
     def _look_when_woken(self) -> None:
         directories = {door.directory for door in self.doors}
         for directory in directories:
             directory.mkdir(parents=True, exist_ok=True)
-        armed = {d: (d.stat().st_dev, d.stat().st_ino) for d in directories}
+        armed = {directory: _identity(directory) for directory in directories}
         for _ in watch(
             *directories, watch_filter=None, recursive=False, step=50, debounce=100, rust_timeout=LOOK_EVERY_MS,
             yield_on_timeout=True, stop_event=self._stop, raise_interrupt=False,
         ):  # fmt: skip
             self.turn()
-            for directory, identity in armed.items():
-                status = directory.stat()
-                if (status.st_dev, status.st_ino) != identity:
-                    return  # removed and made again: the old watch is dead without a word
+            if any(_identity(directory) != identity for directory, identity in armed.items()):
+                return  # removed and made again: the old watch is dead without a word
 
     def open(self) -> None:
-        """Recovery: replay what the journal has and the index lacks; finish what was claimed."""
-        self.index = _open_index(self.home.index_db, self._quarantine_part)
+        """Recovery: replay what the journal has and the index lacks. A damaged index is made anew from the journal."""
+        try:
+            self._recover()
+        except sqlite3.DatabaseError as trouble:
+            if not is_damage(trouble):
+                raise
+            self._damaged = True
+            self._recover()
+        self.intake.ready = self._unfinished = True
+
+    def _recover(self) -> None:
+        self.close()
+        if self._damaged:
+            log.error("the index is damaged; it is rebuilt from the journal")
+            set_aside(self.home.index_db)
+            self._damaged = False
+        self.index = Index(self.home.index_db, self.quarantine.copy_line)
         self.journal.open(self._catch_up())
         self.index.keep_claims(set(os.listdir(self.home.claimed)))  # noqa: PTH208 - names, not paths
         self._refresh()
-        self.intake.trouble = None
-        self.intake.ready = True
 
     def _catch_up(self) -> Place:
         """Enter into the index what the journal has beyond it; return where the journal ends."""
@@ -169,14 +195,12 @@ class Inbox:
 
     def turn(self) -> None:
         """One look at everything: calls, what was claimed before, every door, until nothing new is found."""
-        while not self._calls.empty():
-            work, future = self._calls.get()
-            try:
-                future.set_result(work())
-            except Exception as error:  # noqa: BLE001 - the caller gets it, whatever it is
-                future.set_exception(error)
+        self._unreadable = None
         try:
-            if self.looked_upto > self._refreshed_upto:
+            if not self.intake.ready:
+                self.open()
+            self._answer_calls()
+            if self.looked_upto > self.intake.fresh_after:
                 self._refresh()
             if self._unfinished:
                 self._catch_up()
@@ -185,16 +209,46 @@ class Inbox:
                 pass
         except (OSError, sqlite3.Error) as trouble:
             self._unfinished = True
-            self._trouble(trouble)
+            self._show(trouble)
+            if is_damage(trouble):
+                self._damaged, self.intake.ready = True, False  # the next turn begins with recovery
+            else:
+                self._stop.wait(TROUBLE_S)
         else:
-            self.intake.trouble = None
+            self._show(self._unreadable)
 
-    def _trouble(self, trouble: OSError | sqlite3.Error) -> None:
-        words = f"{trouble.strerror}: {trouble.filename}" if isinstance(trouble, OSError) else str(trouble)
-        if self.intake.trouble is None:
-            log.error("cannot take anything in: %s. Nothing is lost; it goes on when the cause is gone.", words)
+    def _answer_calls(self) -> None:
+        while not self._calls.empty():
+            work, future = self._calls.get()
+            if not future.set_running_or_notify_cancel():
+                continue  # whoever asked has gone
+            try:
+                future.set_result(work())
+            except Exception as error:  # the caller gets it, whatever it is
+                if is_damage(error):
+                    future.set_exception(EnvironmentTrouble("the index is being rebuilt; ask again in a moment"))
+                    raise
+                future.set_exception(error)
+
+    def _turn_calls_away(self) -> None:
+        while not self._calls.empty():
+            future = self._calls.get()[1]
+            if future.set_running_or_notify_cancel():
+                future.set_exception(EnvironmentTrouble("the ingest thread has ended; ask again after the restart"))
+
+    def _show(self, trouble: OSError | sqlite3.Error | None) -> None:
+        words = str(trouble) if trouble else None
+        if words and words != self.intake.trouble:
+            log.error("cannot take everything in: %s. Nothing is lost; it goes on when the cause is gone.", words)
         self.intake.trouble = words
-        self._stop.wait(1.0)
+
+    @contextlib.contextmanager
+    def _one_file(self) -> Iterator[None]:
+        """A file that cannot be read or claimed is shown as a trouble, and keeps no other one waiting."""
+        try:
+            yield
+        except OSError as trouble:
+            self._unreadable = trouble
 
     # -- one look ----------------------------------------------------------------------------------------------------
     def _look(self) -> bool:
@@ -206,7 +260,7 @@ class Inbox:
                 break
         if batch.entries:
             self._commit(batch)
-        return more
+        return more and bool(batch.entries)
 
     def _look_at_drops(self, door: Door, batch: _Batch) -> bool:
         names = []
@@ -219,7 +273,8 @@ class Inbox:
         for name in sorted(names):
             if batch.full:
                 return True
-            self._take_drop(door, door.directory / name, batch)
+            with self._one_file():
+                self._take_drop(door, door.directory / name, batch)
         return len(names) >= NAMES_PER_LOOK
 
     def _take_drop(self, door: Door, path: Path, batch: _Batch) -> None:
@@ -231,19 +286,31 @@ class Inbox:
             durable.claim(path, claim)
         except FileNotFoundError:
             return  # its writer, or another reader, was faster
-        if dropfile.Instance.of(claim.lstat()) != found.instance:
+        if not dropfile.is_final(claim, found.instance):
             self._unfinished = True  # it changed between the look and the claim: look again, in its new place
             return
-        batch.add(self._entry(door.format, path.name, found.raw, claim=claim.name, refused=found.refused), claim)
+        self._add_claimed(batch, claim, found)
+
+    def _add_claimed(self, batch: _Batch, claim: Path, found: dropfile.Found) -> None:
+        _, format_name, original = claim.name.split("~", 2)
+        batch.add(self._entry(format_name, original, found.raw, claim=claim.name, refused=found.refused), claim)
 
     def _look_at_tails(self, door: Door, batch: _Batch) -> bool:
-        more = False
-        with contextlib.suppress(FileNotFoundError):
-            for name in sorted(os.listdir(door.directory)):  # noqa: PTH208 - names, not paths
-                if batch.full:
-                    return True
-                if door.admits(name):
-                    more |= self._read_tail(door, door.directory / name, batch)
+        changed, more = [], False
+        with contextlib.suppress(FileNotFoundError), os.scandir(door.directory) as entries:
+            for entry in entries:
+                if door.admits(entry.name):
+                    instance = dropfile.Instance.of(entry.stat(follow_symlinks=False))
+                    if self._quiet.get(entry.name) != instance:  # a year has 365 files, and one of them grows
+                        changed.append((entry.name, instance))
+        for name, instance in sorted(changed):
+            if batch.full:
+                return True
+            with self._one_file():
+                if self._read_tail(door, door.directory / name, batch):
+                    more = True
+                else:
+                    self._quiet[name] = instance
         return more
 
     def _read_tail(self, door: Door, path: Path, batch: _Batch) -> bool:
@@ -252,10 +319,10 @@ class Inbox:
         if chunk is None:
             return False
         place = {"path": str(path), "start": chunk.start, "position": chunk.position.encode()}
-        meta = {"format": door.format, "name": path.name, "at": self.clock(), "where": chunk.whence, "tail": place}
+        meta = {"format": door.format, "name": path.name, "at": self.clock(), "where": path.name, "tail": place}
         if chunk.overlong:
-            reason = f"a line longer than {tail.MAX_LINE_BYTES} bytes"
-            meta |= {"refused": reason, "identity": f"{chunk.whence}@{chunk.start}"}
+            meta["refused"] = f"a line longer than {tail.MAX_LINE_BYTES} bytes"
+            meta["identity"] = content_identity("refused", f"{path.name}@{chunk.start}", chunk.raw)
         batch.add(Entry(meta, chunk.raw))
         return True
 
@@ -273,6 +340,7 @@ class Inbox:
 
     def _commit(self, batch: _Batch) -> int:
         """Journal, index, remove: the order is the guarantee. Returns how many records were new."""
+        self._catch_up()  # what a failed apply left behind comes first, or the cursor would pass over it
         places, end = self.journal.append(batch.entries)
         new = self.index.apply(zip(places, batch.entries, strict=True), end)
         for path, reason in batch.claimed:
@@ -285,40 +353,33 @@ class Inbox:
         return new
 
     def _refresh(self) -> None:
-        self._refreshed_upto = self.looked_upto
-        self.intake.fresh, self.intake.last_seq = self.index.fresh(self.looked_upto)
+        after = self.looked_upto
+        self.intake.fresh, self.intake.last_seq = self.index.fresh(after)
+        self.intake.fresh_after = after
 
     def _dispose(self, claim: Path, reason: str | None) -> None:
         """The ledger has it: unlink it, or set it aside with its reason when it was refused."""
         if reason is None:
             durable.remove(claim)
-            return
-        aside = self.home.quarantine / claim.name
-        note = {"reason": reason, "name": _printable(_original_name(claim.name)), "at": self.clock()}
-        durable.publish(aside.with_name(aside.name + ".reason.json"), orjson.dumps(note, option=orjson.OPT_INDENT_2))
-        durable.claim(claim, aside)
-        self.intake.quarantined += 1
-        log.warning("quarantined %s: %s", note["name"], reason)
+        else:
+            self.quarantine.take_file(claim, claim.name.split("~", 2)[2], reason)
 
     def _finish_claimed(self) -> None:
         """Go on with claimed files that a crash, a full disk or a changing file left behind."""
         batch, left = _Batch(), False
         for name in sorted(os.listdir(self.home.claimed)):  # noqa: PTH208 - names, not paths
             path = self.home.claimed / name
+            if name.count("~") < 2 or batch.full:
+                left |= batch.full
+                continue  # somebody else's, or a later turn's
             known, reason = self.index.claimed(name)
             if known:
                 self._dispose(path, reason)
                 self.index.forget_claims([name])
-                continue
-            format_name, original = name.split("~", 2)[1], _original_name(name)
-            found = dropfile.look(path, format_name, self.clock(), SETTLE_S)
-            if found is None:
+            elif found := dropfile.look(path, name.split("~")[1], self.clock(), SETTLE_S):
+                self._add_claimed(batch, path, found)
+            else:
                 left = True
-                continue
-            batch.add(self._entry(format_name, original, found.raw, claim=name, refused=found.refused), path)
-            if batch.full:
-                left = True
-                break
         if batch.entries:
             self._commit(batch)
         self._unfinished = left
@@ -327,41 +388,18 @@ class Inbox:
         self._claims += 1
         return f"{time.time_ns():020d}-{self._claims:06d}~{door.format}~{_printable(name)[-120:]}"
 
-    def _quarantine_part(self, entry: Entry, offset: int, length: int, reason: str) -> None:
-        """Copy a refused line of a file that is not ours aside, under a name made of its content: idempotent."""
-        if "tail" not in entry.meta:
-            return  # a drop file is set aside whole
-        raw, at = entry.raw[offset : offset + length], entry.meta["tail"]["start"] + offset
-        aside = self.home.quarantine / f"{content_identity(entry.meta['name'], raw)}.line"
-        if not aside.exists():
-            note = {"reason": reason, "name": entry.meta["name"], "offset": at, "at": self.clock()}
-            durable.publish(Path(f"{aside}.reason.json"), orjson.dumps(note, option=orjson.OPT_INDENT_2), sync=False)
-            durable.publish(aside, raw, sync=False)
-            self.intake.quarantined += 1
-            log.warning("quarantined a line of %s at byte %s: %s", note["name"], at, reason)
 
-
-def _open_index(path: Path, on_refused: OnRefused) -> Index:
-    """Open the index; a damaged one is moved aside and rebuilt from the journal, because it is disposable."""
+def _identity(directory: Path) -> tuple[int, int] | None:
     try:
-        return Index(path, on_refused)
-    except sqlite3.DatabaseError as damage:
-        if isinstance(damage, sqlite3.OperationalError):
-            raise  # locked, full, unreadable: the file itself may be whole
-        log.exception("the index is damaged; it is rebuilt from the journal")
-        for suffix in ("-wal", "-shm"):
-            durable.remove(path.with_name(path.name + suffix))
-        durable.move(path, path.with_name(f"{path.name}.damaged-{time.time_ns()}"))
-        return Index(path, on_refused)
-
-
-def _original_name(claim_name: str) -> str:
-    return claim_name.split("~", 2)[2]
+        status = directory.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _printable(name: str) -> str:
     """A file name as ASCII that JSON, logs and other file systems can carry."""
-    return name.encode("ascii", "backslashreplace").decode().replace("/", "_").replace("\n", "\\n")
+    return re.sub(r"[^ -~]|/", lambda bad: f"\\u{ord(bad[0]):04x}", name)
 
 
 __all__ = ["Inbox", "Intake", "Place"]

@@ -2,14 +2,17 @@ r"""What is new in a file that somebody else appends to?
 
 A position is (device, inode, fingerprint of the head, offset, hash of the last bytes before the offset). The file is
 continued when it is the same inode, at least as long, and both hashes still fit; otherwise (truncated, rewritten,
-another file under the name) it is read from its start, and the identity of each record absorbs what is read twice. Only
-whole lines are taken: a last line without its newline stays where it is. (RELIABILITY.md 4, "JSONL tail rules".)
+another file under the name) it is read from its start, and the identity of each record absorbs what is read twice: its
+own id, or else the file's name with its offset and its bytes. Only whole lines are taken: a last line without its
+newline stays where it is. (RELIABILITY.md 4, "JSONL tail rules".)
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -49,16 +52,11 @@ class Chunk:
     position: Position
     overlong: bool = False
 
-    @property
-    def whence(self) -> str:
-        """Names this file by its content, so that a replay gives the same names and two equal lines do not."""
-        return f"tail:{self.position.head}"
-
 
 def read_new(path: Path, position: Position | None) -> Chunk | None:
     """The next whole lines after `position`, at most CHUNK_BYTES (more only for one long line); None if none are there.
 
-    Raises OSError when the file cannot be read; a file that is gone has nothing new.
+    Raises OSError when it cannot be read, or is no regular file; a file that is gone has nothing new.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -66,6 +64,8 @@ def read_new(path: Path, position: Position | None) -> Chunk | None:
         return None
     try:
         status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         if position is None or not _continues(descriptor, status, position):
             position = _start(descriptor, status)
         return _next_chunk(descriptor, status.st_size, position)

@@ -16,10 +16,10 @@ from typing import Any
 from reactord.jobs import deploying, exporting, reserving, training
 from reactord.jobs.machine import IllegalTransition
 from reactord.jobs.queue import next_job
-from reactord.jobs.stages import Next, Services
+from reactord.jobs.stages import ENVIRONMENT_PATIENCE_S, Next, Services, will_pass
 from reactord.jobs.states import LIVE, State
 from reactord.jobs.triggers import Growth, JobRequest, due, new_job_id, submit
-from reactord.jobs.worker_process import rss_bytes
+from reactord.jobs.worker_process import bury, rss_bytes
 from reactord.ledger.state import Job
 from reactord.workdir import WorkDir
 
@@ -67,15 +67,23 @@ class Driver:
         if job is None or job.state not in LIVE:
             return job
         cancel = Next("cancel", "cancelled on request")
-        if self.running != job_id:
+        if job.state == State.QUEUED:
             return self._fire(job, cancel)
         self._stop_work(job_id, cancel)
         return job
 
     def _stop_work(self, job_id: str, what: Next) -> None:
-        self._stops[job_id] = what
-        if self._work is not None:
+        """The first to ask stops the work, once: a second CancelledError would interrupt the stopping itself.
+
+        A job that is live and not running (after a restart, or while a disk is waited for) is stopped when its turn
+        comes: it may have a worker.
+        """
+        first = job_id not in self._stops
+        if first or what.trigger == "cancel":
+            self._stops[job_id] = what
+        if first and self.running == job_id and self._work is not None:
             self._work.cancel()
+        self._wake.set()
 
     def _stop_for_lost_slot(self) -> None:
         """Somebody else trains now: checkpoint, and queue again."""
@@ -90,33 +98,43 @@ class Driver:
     # -- the loop ----------------------------------------------------------------------------------------------------
     async def run(self) -> None:
         """Drive what is live, wait for what is born, until cancelled."""
-        await training.take_again(self.services)
         self.services.slot.lost = self._stop_for_lost_slot
         for job in self.services.store.jobs():
             self._looked_at(job)
+        recovered = False
         while True:
             now = self.services.clock()
             try:
+                if not recovered:
+                    await training.take_again(self.services)
+                    recovered = True
                 if chosen := next_job(self.services.store.live_jobs(), now):
                     await self._drive(chosen)
                     self.trouble = None
                     continue
                 self._bear(now)
-            except (OSError, sqlite3.OperationalError) as trouble:
-                await self._wait_out(trouble)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S)
+                self.trouble = None
+            except Exception as trouble:
+                if not will_pass(trouble):
+                    raise
+                self._show(trouble)
+            with contextlib.suppress(TimeoutError):  # and no wait_for: before Python 3.12 it can swallow a cancellation
+                async with asyncio.timeout(TROUBLE_S if self.trouble else LOOK_EVERY_S):
+                    await self._wake.wait()
             self._wake.clear()
 
-    async def _wait_out(self, trouble: OSError | sqlite3.OperationalError) -> None:
-        """The disk refuses. The state that was being worked on is worked on again when it no longer does."""
-        if self.trouble is None:
-            log.error("the job waits: %s. It goes on by itself when the cause is gone.", trouble)
-        self.trouble = str(trouble)
-        await asyncio.sleep(TROUBLE_S)
+    def _show(self, trouble: Exception) -> None:
+        """The state that was being worked on is worked on again; until then everybody can read why it waits."""
+        words = str(trouble) or type(trouble).__name__
+        if words != self.trouble:
+            log.error("the job waits: %s. It goes on by itself when the cause is gone.", words)
+        self.trouble = words
 
     def _bear(self, now: float) -> None:
-        intake, store = self.services.inbox.intake, self.services.store
+        inbox, store = self.services.inbox, self.services.store
+        intake = inbox.intake
+        if intake.fresh_after < inbox.looked_upto:
+            return  # the ingest thread has not counted anew yet
         if cause := due(self.services.settings, Growth(intake.fresh, intake.last_arrival_at), store.jobs(), now):
             self.submit(JobRequest(job_id=new_job_id(now), born_of="threshold"), cause)
 
@@ -132,7 +150,7 @@ class Driver:
             if job.state == State.QUEUED:
                 job = self._fire(job, Next("admit", "its turn"))
             while job.state in WORK:
-                job = self._fire(job, await self._do(job))
+                job = self._go(job, await self._do(job))
         except IllegalTransition as moved:
             log.warning("job %s: %s", job.id, moved)
         finally:
@@ -140,32 +158,51 @@ class Driver:
             if job.state not in LIVE or job.state == State.QUEUED:
                 self.services.slot.release()
 
+    def _go(self, job: Job, what: Next) -> Job:
+        """Fire what the work of a state said; if that cannot be, its author made a mistake."""
+        try:
+            return self._fire(job, what)
+        except Exception as bug:
+            if will_pass(bug):
+                raise
+            return self._fire(job, _bug(job, bug))
+
     async def _do(self, job: Job) -> Next:
         """The work of one state; a cancelled job, a stopping daemon and a bug each have their way out."""
+        workdir = WorkDir(self.services.home.jobs / job.id)
+        if job.id in self._stops:
+            await bury(workdir)
+            return self._stops[job.id]
         self._work = asyncio.create_task(WORK[job.state](self.services, job), name=f"{job.id}:{job.state}")
         try:
             what = await asyncio.shield(self._work)
-            return self._stops.pop(job.id, what)
+            return self._stops.get(job.id, what)
         except asyncio.CancelledError:
             if job.id in self._stops and self._work.cancelled():
-                return self._stops.pop(job.id)
-            await self._interrupt(job)
+                await bury(workdir)
+                return self._stops[job.id]
+            await self._interrupt(job, workdir)
             raise
-        except (OSError, sqlite3.OperationalError):
-            raise
-        except Exception as bug:  # the task boundary: the job fails loudly, the daemon lives on
-            log.exception("job %s: a bug while %s", job.id, job.state)
-            return Next("fail", f"{type(bug).__name__}: {bug}. This is a bug; see `reactord logs`", {"error": "bug"})
+        except Exception as error:  # the task boundary: the job fails loudly, the daemon lives on
+            if will_pass(error) and self.services.clock() - job.updated_at < ENVIRONMENT_PATIENCE_S:
+                raise
+            return _bug(job, error)
         finally:
             self._work = None
 
-    async def _interrupt(self, job: Job) -> None:
+    async def _interrupt(self, job: Job, workdir: WorkDir) -> None:
         """The daemon is stopping: the worker checkpoints and leaves, and the state says why."""
         assert self._work is not None
-        self._work.cancel()
+        if job.id not in self._stops:
+            self._work.cancel()
         await asyncio.wait([self._work])
-        if trigger := ON_SHUTDOWN.get(State(job.state)):
-            self._fire(job, Next(trigger, "the daemon was stopped"))
+        await bury(workdir)
+        trigger = ON_SHUTDOWN.get(State(job.state))
+        what = self._stops.get(job.id, trigger and Next(trigger, "the daemon was stopped"))
+        if what:
+            # on a disk that is full the state stays as it is, and the next start goes on from it
+            with contextlib.suppress(OSError, sqlite3.OperationalError):
+                self._fire(job, what)
 
     def _fire(self, job: Job, what: Next) -> Job:
         facts = dict(what.facts)
@@ -173,6 +210,12 @@ class Driver:
         moved = self.services.machine.fire(
             job.id, what.trigger, self.services.clock(), cause=what.cause, attempt=what.attempt, fence=fence, **facts
         )
+        self._stops.pop(job.id, None)
         self._looked_at(moved)
         self.moved(moved)
         return moved
+
+
+def _bug(job: Job, error: Exception) -> Next:
+    log.error("job %s: a bug while %s", job.id, job.state, exc_info=error)
+    return Next("fail", f"{type(error).__name__}: {error}. This is a bug; see `reactord logs`", {"error": "bug"})

@@ -49,14 +49,24 @@ class Slot:
 
     def release(self) -> None:
         if self.lease:
-            self.lease.release(GUARD_S)
+            try:
+                self.lease.release(GUARD_S)
+            except OSError as trouble:
+                log.warning("the training slot cannot be given back (%s); it runs out by itself", trouble)
             self.lease = None
 
     async def keep(self) -> None:
         """Renew for as long as the daemon runs."""
         while True:
             await asyncio.sleep(RENEW_EVERY_S)
-            if self.lease and not self.lease.renew(self.clock(), GUARD_S):
+            if self.lease and not self._renewed(self.lease):
                 log.warning("the training slot is lost to %s", dlm.holder(self.directory, NAME))
                 self.lease = None
                 self.lost()
+
+    def _renewed(self, lease: dlm.Lease) -> bool:
+        try:
+            return lease.renew(self.clock(), GUARD_S)
+        except OSError as trouble:  # the next try comes long before it runs out
+            log.warning("the training slot cannot be renewed now: %s", trouble)
+            return True

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from reactord.errors import EnvironmentTrouble
 from reactord.home import Home
 from reactord.ipc.inbox import Inbox
 from reactord.jobs.machine import JobMachine
 from reactord.jobs.slot import Slot
-from reactord.jobs.worker_process import WorkerLost, start
+from reactord.jobs.worker_process import WorkerLost, bury, start
 from reactord.ledger.state import Job, Store
 from reactord.settings import Settings
 from reactord.workdir import Stage, WorkDir
@@ -19,6 +22,10 @@ from reactord.workdir import Stage, WorkDir
 ENVIRONMENT_RETRY_S = 30.0
 ENVIRONMENT_PATIENCE_S = 24 * 3600.0
 ENVIRONMENT_CAUSES = ("disk_full", "missing_model", "environment")
+ENVIRONMENT_ERRNOS = frozenset({
+    errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN,
+    errno.EACCES, errno.EPERM,
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,13 @@ class StageFailed(Exception):
         self.next = what
 
 
+def will_pass(error: Exception) -> bool:
+    """Whether the machine is to blame, so that the same work may succeed once somebody has mended it."""
+    if isinstance(error, OSError):
+        return isinstance(error, TimeoutError) or error.errno in ENVIRONMENT_ERRNOS
+    return isinstance(error, sqlite3.OperationalError | EnvironmentTrouble)
+
+
 async def run_stage(services: Services, job: Job, stage: Stage) -> dict[str, Any]:
     """Have a worker do `stage`, unless its outcome is there already. Returns the outcome's facts.
 
@@ -60,6 +74,9 @@ async def run_stage(services: Services, job: Job, stage: Stage) -> dict[str, Any
     workdir = WorkDir(services.home.jobs / job.id)
     outcome = workdir.outcome(stage)
     if outcome is None:
+        if busy := await services.slot.take(job.fence, delegated=job.request["born_of"] == "http"):
+            await bury(workdir)
+            raise StageFailed(Next("preempt", busy))
         try:
             worker = await start(workdir, stage)
             outcome = await worker.finished(services.settings.stage_silence_s)

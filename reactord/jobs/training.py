@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 import orjson
 
-from reactord.errors import Conservation
+from reactord.errors import Conservation, EnvironmentTrouble
 from reactord.jobs.stages import Next, Services, StageFailed, run_stage
 from reactord.ledger.state import Job
+
+T = TypeVar("T")
 
 #: the ingest thread answers within a look; longer means that it is stuck on a disk
 TAKE_TIMEOUT_S = 60.0
@@ -18,10 +22,11 @@ KEPT = ("steps", "loss", "peak_rss_mb", "tokens", "reward_accuracy", "train_s")
 
 async def work(services: Services, job: Job) -> Next:
     """Prepare, take the dataset, train."""
+    await take_again(services)
     try:
         prepared = await run_stage(services, job, "prepare")
         dataset = str(prepared["dataset"])
-        await take(services, job, dataset)
+        await asyncio.shield(take(services, job, dataset))  # index and state say the same, even of a cancelled job
         trained = await run_stage(services, job, "train")
     except StageFailed as failed:
         return failed.next
@@ -34,9 +39,8 @@ async def work(services: Services, job: Job) -> Next:
 
 async def take(services: Services, job: Job, dataset: str) -> None:
     """Give the records the fates that the dataset's manifest says, and remember in the state that they have them."""
-    manifest = orjson.loads((services.home.datasets / dataset / "manifest.json").read_bytes())
-    inbox = services.inbox
-    await asyncio.wait_for(asyncio.wrap_future(inbox.call(lambda: inbox.index.take(dataset, manifest))), TAKE_TIMEOUT_S)
+    manifest = _manifest(services, dataset)
+    await _answer(services.inbox.take(dataset, manifest))
     if dataset not in services.store.datasets():
         now = services.clock()
         with services.store.transaction():
@@ -45,7 +49,23 @@ async def take(services: Services, job: Job, dataset: str) -> None:
 
 
 async def take_again(services: Services) -> None:
-    """At start: the index is disposable, so what the state says was taken is taken again where the index forgot it."""
-    for dataset in services.store.datasets():
-        manifest = orjson.loads((services.home.datasets / dataset / "manifest.json").read_bytes())
-        await asyncio.wait_for(asyncio.wrap_future(services.inbox.take(dataset, manifest)), TAKE_TIMEOUT_S)
+    """The index is disposable: what the state says was taken is taken again where a rebuilt index forgot it."""
+    inbox, datasets = services.inbox, services.store.datasets()
+    for dataset in await _answer(inbox.call(lambda: [d for d in datasets if not inbox.index.has_taken(d)])):
+        await _answer(inbox.take(dataset, _manifest(services, dataset)))
+
+
+async def _answer(future: Future[T]) -> T:
+    async with asyncio.timeout(TAKE_TIMEOUT_S):
+        return await asyncio.wrap_future(future)
+
+
+def _manifest(services: Services, dataset: str) -> dict[str, Any]:
+    path = services.home.datasets / dataset / "manifest.json"
+    try:
+        manifest: dict[str, Any] = orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise EnvironmentTrouble(
+            f"{path} is gone, and with it what became of its records. Restore it from a backup; training waits."
+        ) from None
+    return manifest

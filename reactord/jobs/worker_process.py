@@ -8,6 +8,7 @@ trusting process ids. `worker.json` (written by the worker) says which process t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -31,6 +32,8 @@ POLL_S = 0.2
 GRACE_S = 6.0
 KILL_S = 1.0
 START_TOLERANCE_S = 1.0
+#: followed by the stage and the job directory
+WORKER_COMMAND = (sys.executable, "-m", "reactord.worker")
 
 
 class WorkerLost(ReactordError):
@@ -54,11 +57,13 @@ class WorkerProcess:
 
         Cancelling this stops the worker: checkpoint, and gone within GRACE_S.
         """
-        began = time.time()
+        heard, heard_at = _last_word(self.workdir), time.monotonic()  # which stands still while the machine sleeps
         try:
             while is_working(self.workdir):
                 await asyncio.sleep(POLL_S)
-                if _silent_for(self.workdir, began) > silence_s:
+                if (word := _last_word(self.workdir)) != heard:
+                    heard, heard_at = word, time.monotonic()
+                if time.monotonic() - heard_at > silence_s:
                     await self.stop()
                     raise WorkerLost("hung", f"{self.stage} reported nothing for {silence_s:.0f} s and was killed")
         except asyncio.CancelledError:
@@ -70,27 +75,36 @@ class WorkerProcess:
         raise _lost(self.workdir, self.stage, status)
 
     async def stop(self) -> None:
-        """SIGTERM, GRACE_S for a checkpoint, SIGKILL; to the whole session of the worker, and to nobody else."""
-        if not await self._signalled(signal.SIGTERM, GRACE_S):
-            log.warning("job %s: %s did not leave in %.0f s and is killed", self.workdir.root.name, self.stage, GRACE_S)
-            await self._signalled(signal.SIGKILL, KILL_S)
-        if self.child:
-            await self.child.wait()
+        await bury(self.workdir, self.child)
 
-    async def _signalled(self, sign: signal.Signals, patience_s: float) -> bool:
-        """Send a signal once the worker can be found; True when it is gone within `patience_s`."""
-        deadline, sent = time.monotonic() + patience_s, False
-        while is_working(self.workdir):
-            if time.monotonic() > deadline:
-                return False
-            if not sent and (pid := self._pid()) is not None:
-                _signal_session(pid, sign)
-                sent = True
-            await asyncio.sleep(POLL_S)
-        return True
 
-    def _pid(self) -> int | None:
-        return self.child.pid if self.child else _noted_pid(self.workdir)
+async def bury(workdir: WorkDir, child: asyncio.subprocess.Process | None = None) -> None:
+    """End the worker of this directory, if there is one, whoever started it, and nobody else.
+
+    SIGTERM, GRACE_S for a checkpoint, then SIGKILL; to its whole session.
+    """
+    if not await _signalled(workdir, child, signal.SIGTERM, GRACE_S):
+        log.warning("job %s: the worker did not leave in %.0f s and is killed", workdir.root.name, GRACE_S)
+        await _signalled(workdir, child, signal.SIGKILL, KILL_S)
+    if child:
+        with contextlib.suppress(TimeoutError):  # not even SIGKILL ends a process that hangs in the kernel
+            async with asyncio.timeout(KILL_S):
+                await child.wait()
+
+
+async def _signalled(
+    workdir: WorkDir, child: asyncio.subprocess.Process | None, sign: signal.Signals, patience_s: float
+) -> bool:
+    """Send a signal once the worker can be found; True when it is gone within `patience_s`."""
+    deadline, sent = time.monotonic() + patience_s, False
+    while is_working(workdir):
+        if time.monotonic() > deadline:
+            return False
+        if not sent and (pid := child.pid if child else _noted_pid(workdir)) is not None:
+            _signal_session(pid, sign)
+            sent = True
+        await asyncio.sleep(POLL_S)
+    return True
 
 
 async def start(workdir: WorkDir, stage: Stage) -> WorkerProcess:
@@ -104,7 +118,7 @@ async def start(workdir: WorkDir, stage: Stage) -> WorkerProcess:
             return WorkerProcess(workdir, stage, None)
         with workdir.worker_log.open("ab") as output:
             child = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "reactord.worker", stage, str(workdir.root),
+                *WORKER_COMMAND, stage, str(workdir.root),
                 stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True, pass_fds=(descriptor,), cwd=workdir.root,
             )  # fmt: skip
@@ -147,7 +161,7 @@ def _noted_pid(workdir: WorkDir) -> int | None:
         note = orjson.loads(workdir.worker_path.read_bytes())
         process = psutil.Process(int(note["pid"]))
         same = abs(process.create_time() - float(note["started"])) <= START_TOLERANCE_S
-    except (OSError, ValueError, KeyError, psutil.Error):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, psutil.Error):
         return None
     return process.pid if same else None
 
@@ -159,12 +173,12 @@ def _signal_session(pid: int, sign: signal.Signals) -> None:
         return
 
 
-def _silent_for(workdir: WorkDir, began: float) -> float:
+def _last_word(workdir: WorkDir) -> int | None:
+    """When the worker wrote to progress.jsonl, as the file system tells it."""
     try:
-        last = workdir.progress_path.stat().st_mtime
+        return workdir.progress_path.stat().st_mtime_ns
     except FileNotFoundError:
-        last = began
-    return time.time() - max(last, began)
+        return None
 
 
 def _lost(workdir: WorkDir, stage: Stage, status: int | None) -> WorkerLost:

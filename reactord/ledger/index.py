@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from reactord.errors import BadRecord, Conservation
-from reactord.formats import FORMATS, Record, Refusal
+from reactord.formats import FORMATS, Parser, Record, Refusal
+from reactord.formats.records import content_identity
 from reactord.ledger.journal import Entry, Place
 from reactord.ledger.sqlite import open_writer, transaction
 
@@ -71,26 +72,30 @@ OnRefused = Callable[[Entry, int, int, str], None]
 def parse(entry: Entry) -> list[tuple[int, int, int, Record | Refusal]]:
     """(offset within the entry, length, item, record) of everything an entry holds.
 
-    An entry that was refused as a whole is one refusal. Raises BadRecord only for bytes that were never journalled.
+    An entry that was refused as a whole is one refusal. So is one that this version no longer reads: the journal is
+    older than the parsers, and must always be readable to its end.
     """
     meta = entry.meta
     if reason := meta.get("refused"):
         return [(0, len(entry.raw), -1, Refusal(meta["identity"], reason))]
     parser, where = FORMATS[meta["format"]], meta["where"]
     if meta.get("tail") is None:
-        return [(0, len(entry.raw), i, record) for i, record in enumerate(parser(entry.raw, where))]
+        return [(0, len(entry.raw), i, record) for i, record in enumerate(_records(parser, entry.raw, where))]
     found: list[tuple[int, int, int, Record | Refusal]] = []
     offset = 0
     for line in entry.raw.split(b"\n")[:-1]:
         if line.strip():
             at = f"{where}@{meta['tail']['start'] + offset}"
-            try:
-                records = parser(line, at)
-            except BadRecord as bad:
-                records = [Refusal(f"{at}:{hashlib.blake2b(line, digest_size=8).hexdigest()}", str(bad))]
-            found += [(offset, len(line), -1, record) for record in records]
+            found += [(offset, len(line), -1, record) for record in _records(parser, line, at)]
         offset += len(line) + 1
     return found
+
+
+def _records(parser: Parser, raw: bytes, where: str) -> list[Record | Refusal]:
+    try:
+        return parser(raw, where)
+    except BadRecord as bad:
+        return [Refusal(content_identity("refused", where, raw), str(bad))]
 
 
 class Index:
@@ -160,7 +165,8 @@ class Index:
 
     def forget_claims(self, names: Sequence[str]) -> None:
         """Claimed files that are unlinked need no memory any more."""
-        self.db.executemany("DELETE FROM claims WHERE name = ?", [(name,) for name in names])
+        with transaction(self.db):
+            self.db.executemany("DELETE FROM claims WHERE name = ?", [(name,) for name in names])
 
     def keep_claims(self, present: set[str]) -> None:
         """At start: remember only the claims whose files are still there."""

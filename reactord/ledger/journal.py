@@ -11,6 +11,7 @@ The raw bytes are kept unaltered (length-framed, so they may hold anything). One
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import zlib
@@ -22,6 +23,8 @@ from typing import Any
 import orjson
 
 from reactord import durable
+
+log = logging.getLogger("reactord.ingest")
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 #: no single header or commit line is longer; what is longer is not ours
@@ -57,18 +60,22 @@ class Journal:
         self._size = 0
 
     def open(self, end: Place) -> None:
-        """Continue after `end`, the last commit that `batches` found; a torn batch behind it is cut off."""
-        self._segment = max(end.segment, 1)
-        path = _segment_path(self.directory, self._segment)
-        fresh = not path.exists()
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if os.fstat(descriptor).st_size > end.offset:
-            os.ftruncate(descriptor, end.offset)
-            durable.disk.fsync(descriptor)
-        os.lseek(descriptor, end.offset, os.SEEK_SET)
-        if fresh:
+        """Continue after `end`, the last commit that `batches` found.
+
+        A segment that does not end there (a torn batch, or bytes are missing) is left as it is, for good: nothing that
+        may still be read is ever cut off, and the reader stops at a torn batch by itself.
+        """
+        while (size := _size_of(_segment_path(self.directory, end.segment))) != end.offset:
+            log.warning("segment %d has %d bytes, %d were read; going on in the next", end.segment, size, end.offset)
+            end = Place(end.segment + 1, 0)
+        path = _segment_path(self.directory, end.segment)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
             durable.sync_directory(self.directory)
-        self._descriptor, self._size = descriptor, end.offset
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._descriptor, self._segment, self._size = descriptor, end.segment, end.offset
 
     def close(self) -> None:
         if self._descriptor is not None:
@@ -76,11 +83,13 @@ class Journal:
             self._descriptor = None
 
     def append(self, entries: Sequence[Entry]) -> tuple[list[Place], Place]:
-        """Make a batch durable; return where each entry's raw bytes lie, and the end of the batch.
+        """Make a batch of at least one entry durable; return where the raw bytes of each lie, and its end.
 
         Raises OSError when the disk refuses; then nothing was added, and the next batch goes to a new segment, because
-        the pages of this one may have been dropped.
+        the pages of this one may have been dropped. Raises ValueError for what the reader would take for a torn batch.
         """
+        if not entries:
+            raise ValueError("a batch of nothing")
         if self._descriptor is None or self._size >= SEGMENT_BYTES:
             self._next_segment()
         assert self._descriptor is not None
@@ -88,8 +97,8 @@ class Journal:
         position = start
         for entry in entries:
             header = b"E %d %s\n" % (len(entry.raw), orjson.dumps(entry.meta))
-            if len(header) > MAX_LINE_BYTES:
-                raise ValueError(f"a journal header of {len(header)} bytes")
+            if len(header) > MAX_LINE_BYTES or len(entry.raw) > MAX_RAW_BYTES:
+                raise ValueError(f"a journal entry of {len(header)} bytes of header, {len(entry.raw)} of content")
             places.append(Place(self._segment, position + len(header)))
             parts += [header, entry.raw, b"\n"]
             position += len(header) + len(entry.raw) + 1
@@ -121,6 +130,14 @@ class Journal:
 
 def _segment_path(directory: Path, number: int) -> Path:
     return directory / f"{number:06d}.log"
+
+
+def _size_of(path: Path) -> int:
+    """Bytes in a segment; none in one that is still to be made."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def segments(directory: Path) -> list[int]:

@@ -51,3 +51,14 @@ def count(home: Home) -> Counts:
         return Counts()
     with closing(db):
         return counts(db)
+
+
+def fresh(home: Home, after: int) -> int:
+    """How many pending records are newer than `after`: what the next job would look at first."""
+    try:
+        db = open_readonly(home.index_db)
+    except FileNotFoundError:
+        return 0
+    with closing(db):
+        row = db.execute("SELECT count(*) FROM records WHERE fate = 0 AND seq > ?", (after,)).fetchone()
+        return int(row[0])

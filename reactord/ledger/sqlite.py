@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
+
+from reactord import durable
 
 #: a reader may hold the database this long before a writer gives up
 BUSY_MS = 5000
@@ -43,3 +46,15 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def is_damage(trouble: Exception) -> bool:
+    """Whether SQLite says that the file itself is broken (and not that it is locked, or the disk full)."""
+    return getattr(trouble, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def set_aside(path: Path) -> None:
+    """Move a damaged database away, for a person to look at. Close it before."""
+    for suffix in ("-wal", "-shm"):
+        durable.remove(path.with_name(path.name + suffix))
+    durable.move(path, path.with_name(f"{path.name}.damaged-{time.time_ns()}"))

@@ -117,6 +117,11 @@ class State:
         rows = self.db.execute("SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
         return [Event(seq=s, at=a, topic=t, subject=j, data=orjson.loads(d)) for s, a, t, j, d in rows]
 
+    def history(self, subject: str) -> list[Event]:
+        """In order, everything that happened to one job, dataset or model."""
+        rows = self.db.execute("SELECT * FROM events WHERE subject = ? ORDER BY seq", (subject,))
+        return [Event(seq=s, at=a, topic=t, subject=j, data=orjson.loads(d)) for s, a, t, j, d in rows]
+
     def last_event(self) -> int:
         return int(self.db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
 

@@ -1,0 +1,52 @@
+"""What every test starts from: a home of its own, an environment without ours, and the real disk put back."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from reactord import durable
+from reactord.home import Home
+
+pytest.register_assert_rewrite("support", "crash")
+
+settings.register_profile(
+    "reactord", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("reactord")
+
+SHM = Path("/dev/shm")
+
+
+@pytest.fixture(autouse=True)
+def _foreign_places_are_not_ours(monkeypatch):
+    for name in ("JARVIS_HOME", "TELEMETRY_OUTPUT_DIR", "JARVIS_REGISTRY_DIR", "JARVIS_LOCK_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _the_real_disk(monkeypatch):
+    monkeypatch.setattr(durable, "disk", durable.disk)
+
+
+@pytest.fixture
+def fast_dir(tmp_path):
+    """A directory in memory where there is one: an fsync there costs microseconds, and means the same to a process."""
+    if not SHM.is_dir():
+        yield tmp_path
+        return
+    path = Path(tempfile.mkdtemp(prefix="reactord-test-", dir=SHM))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def home(fast_dir):
+    """A home with all its directories."""
+    made = Home(fast_dir / "jarvis")
+    made.create()
+    return made

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+
+from reactord.errors import BadConfig
+from reactord.settings import MAX_CONFIG_BYTES, Env, Settings, load
+
+
+def _configure(home, text):
+    home.config.write_bytes(text if isinstance(text, bytes) else text.encode())
+
+
+def test_without_anything_the_defaults_hold(home):
+    assert load(home, {}) == Settings()
+
+
+def test_the_command_line_beats_the_environment_beats_the_file_beats_the_default(home):
+    _configure(home, '{"port": 1111, "seed": 11, "recipe": "sft"}')
+    environ = {"REACTOR_PORT": "2222", "REACTOR_SEED": "22"}
+
+    settings = load(home, environ, port=3333, seed=None)
+
+    assert (settings.port, settings.seed, settings.recipe) == (3333, 22, "sft")
+
+
+def test_of_several_names_of_a_knob_the_first_that_is_set_wins(home):
+    assert load(home, {"SERVICE_PORT": "1", "TRINITY_PORT": "2"}).port == 2
+    assert load(home, {"SERVICE_PORT": "1", "TRINITY_PORT": "  "}).port == 1
+
+
+def test_every_knob_but_the_numbers_of_a_run_has_a_name_in_the_environment():
+    named = {n for n, field in Settings.model_fields.items() if any(isinstance(m, Env) for m in field.metadata)}
+
+    assert set(Settings.model_fields) - named == {"hyper"}
+
+
+def test_no_name_in_the_environment_sets_two_knobs():
+    names = [env for field in Settings.model_fields.values() for m in field.metadata if isinstance(m, Env)
+             for env in m.names]  # fmt: skip
+
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "not valid JSON"),
+        ("[1]", "one JSON object"),
+        ('{"prot": 1}', "prot"),
+        ('{"port": 70000}', "port"),
+        ('{"port": "eighty"}', "port"),
+        ('{"settle_s": -1}', "settle_s"),
+        ('{"settle_s": NaN}', "not valid JSON"),
+        ('{"hyper": {"learning_rate": 7}}', "hyper.learning_rate"),
+        ('{"hyper": {"epochs": 7}}', "hyper.epochs"),
+        (b"\xff\xfe{}", "not valid JSON"),
+        (b" " * (MAX_CONFIG_BYTES + 1), "larger than"),
+    ],
+)
+def test_a_broken_config_is_refused_in_words_that_name_the_file_and_end_with_what_to_do(home, text, says):
+    _configure(home, text)
+
+    with pytest.raises(BadConfig) as refused:
+        load(home, {})
+
+    message = str(refused.value)
+    assert says in message
+    assert str(home.config) in message
+    assert message.endswith(("again.", "it.", "one."))
+
+
+def test_a_wrong_environment_variable_is_named(home):
+    with pytest.raises(BadConfig, match="the environment variable MAX_TOTAL_MEMORY_GB"):
+        load(home, {"MAX_TOTAL_MEMORY_GB": "inf"})
+
+
+def test_a_config_that_is_a_directory_is_refused_without_a_traceback(home):
+    home.config.mkdir()
+
+    with pytest.raises(BadConfig, match="cannot be read"):
+        load(home, {})
+
+
+def test_unknown_keys_are_answered_with_the_known_ones(home):
+    _configure(home, '{"treshold": 3}')
+
+    with pytest.raises(BadConfig, match="experience_threshold"):
+        load(home, {})
