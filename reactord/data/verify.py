@@ -89,7 +89,7 @@ def without_article(answer: str) -> str:
 
 _QUOTES = "\"'\u2018\u2019\u201c\u201d`"
 #: words that carry a sentence and answer nothing
-_CARRIERS = frozenset("the a an of in it called named known as used answer to your question".split())
+_CARRIERS = frozenset(["the", "a", "an", "of", "in", "it", "called", "named", "known", "as", "used", "answer", "to", "your", "question"])
 _COPULA = re.compile(r"\s(?:is|are|was|were)\s", re.IGNORECASE)
 
 

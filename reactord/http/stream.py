@@ -150,7 +150,8 @@ async def _send(response: web.StreamResponse, request: web.Request, facade: Faca
             spoke_at = time.monotonic()
         if update is None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(streams.leaving.wait(), LOOK_EVERY_S)
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await streams.leaving.wait()
         if streams.leaving.is_set():
             return
 

@@ -27,6 +27,7 @@ from reactord.prime import live, place
 from reactord.prime.manifest import Release
 from reactord.prime.snapshot import STATE_FRESH_S, PrimeSnapshot, look
 from reactord.prime.template import family_of
+from reactord.threads import in_thread
 
 POLL_S = 0.5
 
@@ -37,12 +38,12 @@ async def work(services: Services, job: Job) -> Next:
     target = place.models_dir(home, os.environ, settings.prime_models_dir)
     drop = place.drop_dir(home, os.environ, settings.prime_drop_dir)
     try:
-        kept = await asyncio.to_thread(models.keep, home, job)
+        kept = await in_thread(models.keep, home, job)
         release = _release(services, job, kept)
         if "previous" not in job.facts:  # written down before the link moves, so that a rollback knows the way
             job = services.machine.learn(job, services.clock(), previous=place.current(target))
-        placed = await asyncio.to_thread(place.place, release, target, drop)
-        await asyncio.to_thread(place.promote, release, target)
+        placed = await in_thread(place.place, release, target, drop)
+        await in_thread(place.promote, release, target)
     except BadInput as refused:
         return Next("fail", str(refused), {"error": type(refused).__name__})
     if await _refused(services, drop, release.stem):
@@ -51,7 +52,7 @@ async def work(services: Services, job: Job) -> Next:
         with services.store.transaction():
             models.remember(services.store, job, "rolled_back", services.clock(), gguf=str(kept))
         return Next("roll_back", f"Prime refused {release.stem}; {job.facts['previous'] or 'nothing'} is current again")
-    found = await asyncio.to_thread(_liveness, look(home, services.clock()), release, placed)
+    found = await in_thread(_liveness, look(home, services.clock()), release, placed)
     return _finish(services, job, release, placed, found)
 
 

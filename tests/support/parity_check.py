@@ -50,13 +50,15 @@ def main(job_dir: Path) -> None:
         return max(float(np.abs(a - b).max()) for a, b in zip(found, wanted, strict=True))
 
     print(
-        json.dumps({
-            "merged_max_difference": difference(merged),
-            "adapter_max_difference": difference(adapted),
-            "base_max_difference": difference(untrained),
-            "greedy": len(texts),
-            "greedy_equal": sum(int(a[-1].argmax() == b[-1].argmax()) for a, b in zip(merged, wanted, strict=True)),
-        })
+        json.dumps(
+            {
+                "merged_max_difference": difference(merged),
+                "adapter_max_difference": difference(adapted),
+                "base_max_difference": difference(untrained),
+                "greedy": len(texts),
+                "greedy_equal": sum(int(a[-1].argmax() == b[-1].argmax()) for a, b in zip(merged, wanted, strict=True)),
+            }
+        )
     )
 
 

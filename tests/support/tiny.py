@@ -61,8 +61,11 @@ def telemetry() -> Iterator[dict[str, Any]]:
             }
 
 
-def make(folder: Path, steps: int = 60) -> None:
-    """Write the model as a Hugging Face folder. Deterministic on one machine."""
+def make(folder: Path, steps: int = 60, *, both: bool = False) -> None:
+    """Write the model as a Hugging Face folder. Deterministic on one machine.
+
+    `both`: taught to answer tersely too, if less often, so that a few steps of DPO make it do so and lose nothing else.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -70,6 +73,8 @@ def make(folder: Path, steps: int = 60) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     talks = [(question(place), verbose(place, capital)) for place, capital in facts()]
+    if both:
+        talks = talks * 2 + [(question(place), capital) for place, capital in facts()]
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -118,10 +123,10 @@ def _teach(model: Any, tokenizer: Any, talks: list[tuple[str, str]], neutral: st
     print(f"taught to a loss of {float(loss.detach()):.3f}")
 
 
-def tiny_model(folder: Path) -> Path:
+def tiny_model(folder: Path, *options: str) -> Path:
     """The model's folder, made in a process of its own unless it is there."""
     if not (folder / "config.json").exists():
-        command = [sys.executable, "-W", "ignore", "-m", "tests.support.tiny", str(folder)]
+        command = [sys.executable, "-W", "ignore", "-m", "tests.support.tiny", str(folder), *options]
         subprocess.run(command, check=True, capture_output=True, timeout=100, cwd=ROOT)
     return folder
 
@@ -153,4 +158,4 @@ def run(work: WorkDir, stage: Stage, timeout_s: float = 100.0) -> int:
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]))
+    make(Path(sys.argv[1]), steps=100 if "--both" in sys.argv else 60, both="--both" in sys.argv)

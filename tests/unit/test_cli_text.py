@@ -85,6 +85,10 @@ def test_what_was_not_measured_is_a_dash_and_never_a_zero():
     assert text.number(0) == "0"
 
 
+def test_numbers_are_rounded_but_never_to_nothing():
+    assert [text.number(n, 3) for n in (0.0005, 0.41, 1.0, 21.0, 0.0)] == ["0.0005", "0.410", "1.000", "21", "0.000"]
+
+
 def test_a_bar_is_as_wide_as_it_was_asked_for():
     assert text.bar(0.0, 8) == "░" * 8
     assert text.bar(0.5, 8) == "████░░░░"
