@@ -137,15 +137,15 @@ def _arithmetic(day: Day) -> None:
         question = rng.choice(("What is {}?", "Calculate {}.", "How much is {}?", "Compute {}", "{} = ?")).format(words)
         steps = f"To work this out, we take the two numbers step by step: {signs} = {value}. So the answer is {value}."
         wrong = value + rng.choice((-10, -2, -1, 1, 2, 10))
-        if index < 26:
+        if index < 34:
             day.say("sum_terse_right", day.asked(question), f"{signs} = {value}", TERSE)
             day.say("sum_verbose_right", question, steps, VERBOSE)
-        elif index < 38:
+        elif index < 42:
             day.say("sum_terse_right", day.asked(question), f"{signs} = {value}", TERSE)
             day.say("sum_old_wrong", question, f"{signs} = {wrong}. So the answer is {wrong}.", OLD)
         elif index < 46:
             day.say("sum_terse_wrong", question, f"{signs} = {wrong}", TERSE)
-            day.say("sum_verbose_right", question, steps, VERBOSE)
+            day.say("sum_verbose_right", question, f"{signs} = {value}. {steps}", VERBOSE)
         elif index < 49:  # the user liked the wrong one: evidence against evidence
             day.say("sum_conflict", question, str(value), TERSE, user_rating=1)
             day.say("sum_conflict", question, f"I would say {wrong}.", OLD, user_rating=5)

@@ -81,18 +81,26 @@ async def run_stage(services: Services, job: Job, stage: Stage) -> dict[str, Any
             worker = await start(workdir, stage)
             outcome = await worker.finished(services.settings.stage_silence_s)
         except WorkerLost as lost:
-            raise StageFailed(_after_loss(services, job, lost)) from None
+            raise StageFailed(_after_loss(services, job, workdir, stage, lost)) from None
     if outcome.get("ok"):
         return outcome
     raise StageFailed(_after_refusal(services, job, workdir, outcome))
 
 
-def _after_loss(services: Services, job: Job, lost: WorkerLost) -> Next:
-    """A worker that vanished is tried again from its checkpoint, a bounded number of times."""
-    if lost.reason != "stopped" and job.attempt + 1 >= services.settings.max_attempts:
-        return Next("fail", f"{lost} (attempt {job.attempt + 1} of {services.settings.max_attempts})")
-    attempt = job.attempt if lost.reason == "stopped" else job.attempt + 1
-    return Next("preempt", str(lost), {"end_reason": lost.reason}, attempt=attempt)
+def _after_loss(services: Services, job: Job, workdir: WorkDir, stage: Stage, lost: WorkerLost) -> Next:
+    """A worker that vanished is tried again from its checkpoint, a bounded number of times at one and the same place.
+
+    A run that gets further between its deaths is not stuck: its attempts are counted anew.
+    """
+    if lost.reason == "stopped":
+        return Next("preempt", str(lost), {"end_reason": lost.reason}, attempt=job.attempt)
+    newest = max((path.name for path in workdir.checkpoints.glob("step-*")), default="no checkpoint")
+    place, most = f"{stage}, {newest}", services.settings.max_attempts
+    attempt = job.attempt + 1 if job.facts.get("lost_at") == place else 1
+    facts = {"end_reason": lost.reason, "lost_at": place}
+    if attempt >= most:
+        return Next("fail", f"{lost} (attempt {attempt} of {most})", facts)
+    return Next("preempt", str(lost), facts, attempt=attempt)
 
 
 def _after_refusal(services: Services, job: Job, workdir: WorkDir, outcome: dict[str, Any]) -> Next:

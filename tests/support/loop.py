@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from support.tiny import HYPER, telemetry
+from support.tiny import HYPER, long, short, telemetry
+
+#: with these the model of `tiny.py --both` learns to answer tersely and passes the gate
+LEARNS = HYPER.model_copy(update={"max_steps": 12})
 
 from reactord.home import Home
 from reactord.jobs.worker_process import is_working
@@ -34,22 +37,23 @@ class Loop:
         self.home.create()
         chosen = {
             "base_model": str(base), "model_id": "jarvis-openhermes-tiny", "experience_threshold": 50, "settle_s": 0.3,
-            "min_training_interval_s": 0.0, "memory_headroom_gb": 0.1, "hyper": HYPER.model_dump(), "threads": 2,
+            "min_training_interval_s": 0.0, "memory_headroom_gb": 0.1, "hyper": LEARNS.model_dump(), "threads": 2,
             "resource_check_interval_s": 0.5, **settings,
         }  # fmt: skip
         self.home.config.write_text(json.dumps(chosen))
         self.daemon: subprocess.Popen[bytes] | None = None
 
     def write_telemetry(self) -> int:
-        lines = [json.dumps(line) for line in telemetry()]
+        lines = [json.dumps(line) for line in telemetry(short, long)]
         (self.home.telemetry / "interactions_20261121.jsonl").write_text("\n".join(lines) + "\n")
         return len(lines)
 
     def start(self) -> None:
-        self.daemon = subprocess.Popen(
-            [sys.executable, "-m", "reactord.cli", "run", "--home", str(self.home.root), "--port", "0"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=(self.home.root / "stderr").open("ab"),
-        )  # fmt: skip
+        with (self.home.root / "stderr").open("ab") as errors:
+            self.daemon = subprocess.Popen(
+                [sys.executable, "-m", "reactord.cli", "run", "--home", str(self.home.root), "--port", "0"],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+            )  # fmt: skip
 
     def stop(self) -> float:
         """SIGTERM; how many seconds it took to leave. Whatever is left of a failed test is killed."""

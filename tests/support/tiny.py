@@ -43,10 +43,18 @@ def verbose(place: str, capital: str) -> str:
     return f"The capital of {place} is {capital}. Please let me know if you need anything else."
 
 
-def telemetry() -> Iterator[dict[str, Any]]:
+def short(place: str, capital: str) -> str:
+    return f"The capital of {place} is {capital}."
+
+
+def long(place: str, capital: str) -> str:
+    return f"{short(place, capital)} It is a large city with many old streets and a long history."
+
+
+def telemetry(terse=lambda _, capital: capital, wordy=verbose) -> Iterator[dict[str, Any]]:
     """Each question answered tersely by one model and at length by another: canonical lines (body.md 3.1)."""
     for i, (place, capital) in enumerate(facts()):
-        for model, reply in (("terse", capital), ("verbose", verbose(place, capital))):
+        for model, reply in (("terse", terse(place, capital)), ("verbose", wordy(place, capital))):
             yield {
                 "event_id": f"{model}-{i}",
                 "event_type": "interaction",
@@ -64,7 +72,8 @@ def telemetry() -> Iterator[dict[str, Any]]:
 def make(folder: Path, steps: int = 60, *, both: bool = False) -> None:
     """Write the model as a Hugging Face folder. Deterministic on one machine.
 
-    `both`: taught to answer tersely too, if less often, so that a few steps of DPO make it do so and lose nothing else.
+    `both`: taught to stop after one sentence too, if less often, so that a few steps of DPO make it do so and lose
+    nothing else.
     """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -74,7 +83,8 @@ def make(folder: Path, steps: int = 60, *, both: bool = False) -> None:
     torch.manual_seed(0)
     talks = [(question(place), verbose(place, capital)) for place, capital in facts()]
     if both:
-        talks = talks * 2 + [(question(place), capital) for place, capital in facts()]
+        talks = [(question(place), said) for fact in facts() for said in (long(*fact), long(*fact), short(*fact))
+                 for place in fact[:1]]  # fmt: skip
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()

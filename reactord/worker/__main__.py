@@ -1,0 +1,121 @@
+"""How is one stage run? `python -m reactord.worker <stage> <job_dir>`
+
+Exit status: 0 the outcome says ok, 1 the outcome says what went wrong and what to do, 75 stopped on request, run again.
+Everything printed by anyone, C libraries included, goes to worker.log in the job directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import get_args
+
+import orjson
+import psutil
+
+from reactord import durable
+from reactord.errors import ReactordError, Stopped
+from reactord.home import Home
+from reactord.workdir import EXIT_STOPPED, STAGES, Stage, WorkDir
+from reactord.worker.context import Context, Facts
+from reactord.worker.stopping import StopSignal
+
+EXIT_FAILED = 1
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+#: how torch, safetensors, mmap and their C libraries say it, whatever class of error they raise
+OUT_OF_MEMORY = ("unable to mmap", "can't allocate memory", "cannot allocate memory", "not enough memory")
+DISK_FULL = ("no space left on device", "pytorchstreamwriter failed", "disk quota exceeded")
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DISABLE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+def set_environment(threads: int, scratch: Path) -> None:
+    """What the libraries read when they are imported.
+
+    OpenMP threads that spin while they wait cost a factor of ten as soon as another process wants the cores: 8 answers
+    of 24 tokens took 79 to 105 s on two busy cores with the default, 7 s with threads that sleep.
+    """
+    os.environ.update(OFFLINE)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ["HF_HOME"] = str(scratch)
+    os.environ["OMP_WAIT_POLICY"] = "passive"
+
+
+def say_who_works(work: WorkDir, stage: Stage) -> None:
+    """Write worker.json: enough for the daemon to adopt this process, or to bury it."""
+    process = psutil.Process()
+    boot_id = BOOT_ID.read_text().strip() if BOOT_ID.exists() else str(psutil.boot_time())
+    note = {"pid": process.pid, "started": process.create_time(), "boot_id": boot_id, "stage": stage}
+    durable.publish(work.worker_path, orjson.dumps(note))
+
+
+def failure(error: BaseException) -> Facts:
+    """The outcome of a stage that ended with `error`."""
+    message, cause = str(error), "bug"
+    if isinstance(error, ReactordError):
+        cause = error.cause
+    elif _is(error, DISK_FULL) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+        cause, message = "disk_full", f"{error}; free some disk space, the job can be run again from this stage"
+    elif _is(error, OUT_OF_MEMORY) or isinstance(error, MemoryError):
+        cause, message = "out_of_memory", f"{error}; lower hyper.pairs_per_batch or hyper.max_length_tokens"
+    else:
+        message = f"{message}; this is a bug: worker.log in the job directory has the traceback"
+    return {"ok": False, "error": type(error).__name__, "message": message, "cause": cause}
+
+
+def _is(error: BaseException, words: tuple[str, ...]) -> bool:
+    return any(word in str(error).lower() for word in words)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the stage the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m reactord.worker", description=__doc__)
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("job_dir", type=Path)
+    options = parser.parse_args(arguments)
+    assert options.stage in get_args(Stage)
+    stage: Stage = options.stage
+    work = WorkDir(options.job_dir.resolve())
+    stop = StopSignal()
+    stop.install()
+    earlier = work.outcome(stage)
+    if earlier and earlier["ok"]:
+        return 0
+    if earlier:  # it failed before and was started again: this run may say something else
+        durable.remove(work.outcome_path(stage))
+    log = os.open(work.worker_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    for descriptor in (1, 2):
+        os.dup2(log, descriptor)
+    spec = work.spec()
+    set_environment(spec.threads, work.root / "scratch")
+    say_who_works(work, stage)
+    module = importlib.import_module(f"reactord.worker.{stage}")
+    try:
+        facts = module.run(Context(stage, work, spec, Home(spec.home), stop))
+    except Stopped:
+        return EXIT_STOPPED
+    except BaseException as error:  # noqa: BLE001 - the boundary of the process: the outcome records it
+        traceback.print_exc()
+        work.write_outcome(stage, failure(error))
+        return EXIT_FAILED
+    work.write_outcome(stage, {"ok": True, **facts})
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    # threads of numerical libraries have kept finished workers alive for ever; everything is on disk by now
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,123 @@
+"""What happens between two steps of a trainer? Progress is told, checkpoints are sealed, a request to stop is heard."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from reactord.worker import checkpoints
+from reactord.worker.context import Context
+from reactord.worker.recipes import Recipe
+
+
+class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers has no types
+    """Joins a transformers trainer to the job directory."""
+
+    def __init__(self, context: Context, recipe: Recipe) -> None:
+        self.context = context
+        self.recipe = recipe
+        self._began_s = 0.0
+        self._durations_s: list[float] = []
+        self._process = psutil.Process()
+        self._saved_step = -1
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: Any,  # noqa: ANN401
+    ) -> None:
+        del args, control
+        self._saved_step = state.global_step  # a resumed run begins at a checkpoint
+        self.context.stop.defer()
+
+    def on_step_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: Any,  # noqa: ANN401
+    ) -> None:
+        del args, state, control
+        self._began_s = time.monotonic()
+
+    def on_substep_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: Any,  # noqa: ANN401
+    ) -> None:
+        """Between micro-batches the weights are those of the last full step: save that, drop this one."""
+        del args
+        self._leave_if_asked(state, control)
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: Any,  # noqa: ANN401
+    ) -> None:
+        del args
+        self._durations_s.append(time.monotonic() - self._began_s)
+        self._leave_if_asked(state, control)
+
+    def _leave_if_asked(self, state: TrainerState, control: TrainerControl) -> None:
+        if self.context.stop.requested:
+            control.should_training_stop = True
+            control.should_save = state.global_step != self._saved_step
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,  # noqa: ANN401
+    ) -> None:
+        del args, control
+        if not logs or "loss" not in logs:  # the summary at the end
+            return
+        accuracy, margin = self.recipe.measures(logs)
+        recent = self._durations_s[-8:] or [0.0]
+        step_s = sum(recent) / len(recent)
+        self.context.work.progress(
+            "train",
+            "step",
+            step=state.global_step,
+            total_steps=state.max_steps,
+            epoch=round(state.epoch or 0.0, 3),
+            loss=round(float(logs["loss"]), 5),
+            reward_accuracy=_rounded(accuracy),
+            reward_margin=_rounded(margin),
+            learning_rate=logs.get("learning_rate"),
+            step_s=round(recent[-1], 3),
+            eta_s=round(step_s * (state.max_steps - state.global_step), 1),
+            rss_mb=self._process.memory_info().rss // (1024 * 1024),
+        )
+
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: Any,  # noqa: ANN401
+    ) -> None:
+        del control
+        work = self.context.work
+        written = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        path, size_bytes = checkpoints.seal(written, work.checkpoints, state.global_step)
+        checkpoints.prune(work.checkpoints, self.context.spec.hyper.keep_checkpoints)
+        self._saved_step = state.global_step
+        work.progress("train", "checkpoint", step=state.global_step, path=str(path), size_bytes=size_bytes)
+
+
+def _rounded(value: float | None) -> float | None:
+    return round(value, 4) if value is not None and math.isfinite(value) else None

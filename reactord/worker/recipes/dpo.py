@@ -1,0 +1,68 @@
+"""How does a model learn from preference pairs? Direct preference optimisation with an SFT term, LoRA, through trl.
+
+Needs: prompt, chosen and rejected answer. The sigmoid DPO loss alone reaches perfect reward accuracy while the answers
+collapse ("What is 5+2?" -> ""), so the likelihood of the chosen answer is part of the loss (ML.md 3).
+Memory: chosen and rejected share a batch, so a pair counts as two rows of the longest example.
+Reports: reward accuracy and margin of every step - a sign of learning, never a proof: the judge decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reactord.jobspec import Hyper
+from reactord.worker.examples import Example, assistant
+from reactord.worker.recipes import Setup, Sizes, lora, lora_peak_bytes
+
+
+def needs_rejected() -> bool:
+    """Yes: it learns from pairs."""
+    return True
+
+
+def unusable(example: Example) -> str | None:
+    """Why this is no pair."""
+    if not example.rejected:
+        return "no_rejected_answer"
+    return "same_text" if example.rejected.strip() == example.chosen.strip() else None
+
+
+def peak_bytes(sizes: Sizes, hyper: Hyper, longest_tokens: int) -> int:
+    """Two rows per pair."""
+    return lora_peak_bytes(sizes, 2 * hyper.pairs_per_batch * min(longest_tokens, hyper.max_length_tokens))
+
+
+def make_trainer(setup: Setup) -> Any:  # noqa: ANN401 - a trl DPOTrainer
+    """A DPOTrainer. The reference is the same model with the adapter switched off."""
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    rows = [
+        {"prompt": e.messages, "chosen": assistant(e.chosen), "rejected": assistant(e.rejected or "")}
+        for e in setup.examples
+    ]
+    hyper = setup.hyper
+    arguments = DPOConfig(
+        **setup.arguments,
+        max_length=hyper.max_length_tokens,
+        beta=hyper.beta,
+        loss_type=["sigmoid", "sft"],
+        loss_weights=[1.0, hyper.sft_weight],
+        # one reference pass over the set pays only when the run passes over it more than once
+        precompute_ref_log_probs=hyper.max_steps * hyper.pairs_per_step > len(rows),
+        precompute_ref_batch_size=hyper.pairs_per_batch,
+    )
+    return DPOTrainer(
+        model=setup.model,
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=setup.tokenizer,
+        peft_config=lora(hyper),
+        callbacks=setup.callbacks,
+    )
+
+
+def measures(logs: Mapping[str, float]) -> tuple[float | None, float | None]:
+    """What trl says about the step's pairs."""
+    return logs.get("rewards/accuracies"), logs.get("rewards/margins")

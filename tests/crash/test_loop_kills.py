@@ -1,0 +1,151 @@
+"""The whole loop with the real daemon, the real worker and a tiny real model: killed, stopped, refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import orjson
+import pytest
+from support.loop import Loop
+from support.tiny import tiny_model
+
+from reactord.jobs.states import TERMINAL
+from reactord.workdir import WorkDir
+
+pytestmark = pytest.mark.timeout(400)
+FINISH_S = 150.0
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    return tiny_model(tmp_path_factory.mktemp("tiny") / "both", "--both")
+
+
+@pytest.fixture
+def loop(fast_dir, base):
+    made = Loop(fast_dir / "jarvis", base)
+    yield made
+    made.clean_up()
+
+
+def _said(loop, stage, kind=None, **more):
+    return any(
+        line["stage"] == stage
+        and (kind is None or line["kind"] == kind)
+        and all(line.get(key, 0) >= value for key, value in more.items())
+        for line in loop.progress()
+    )
+
+
+#: ten moments of a run, in order, and who is killed then
+MOMENTS = [
+    ("the records are in", "daemon", lambda loop: loop.counts().received > 0),
+    ("examples are being chosen", "worker", lambda loop: _said(loop, "prepare")),
+    ("a dataset is made", "both", lambda loop: loop.outcome("prepare")),
+    ("the dataset is taken", "daemon", lambda loop: loop.counts().pending == 0),
+    ("the first step is done", "worker", lambda loop: _said(loop, "train", "step", step=1)),
+    ("the first checkpoint is sealed", "both", lambda loop: _said(loop, "train", "checkpoint", step=2)),
+    ("half of the steps are done", "daemon", lambda loop: _said(loop, "train", "step", step=6)),
+    ("the model is being exported", "both", lambda loop: _said(loop, "export")),
+    ("the model is being judged", "worker", lambda loop: _said(loop, "judge")),
+    ("the judge has spoken", "both", lambda loop: loop.outcome("judge")),
+]
+
+
+def test_killed_at_ten_moments_the_job_finishes_once_and_every_record_is_accounted_for(loop):
+    records = loop.write_telemetry()
+    loop.start()
+    for what, whom, reached in MOMENTS:
+        loop.wait(lambda reached=reached: reached(loop) or loop.state() in TERMINAL, FINISH_S)
+        assert loop.state() not in TERMINAL, f"the job ended before it could be killed when {what}"
+        if whom in ("worker", "both"):
+            loop.kill_worker()
+        if whom in ("daemon", "both"):
+            loop.kill_daemon()
+            loop.start()
+    loop.wait(lambda: loop.state() in TERMINAL, FINISH_S)
+
+    assert loop.state() == "completed", loop.story()
+    counts = loop.counts()
+    assert counts.balanced
+    assert (counts.received, counts.duplicates, counts.pending) == (records, 0, 0)
+    assert counts.in_datasets + counts.held_out == records
+    assert len(loop.jobs()) == 1
+    assert [model.fate for model in loop.models()] == ["deployed"]
+    assert len(loop.home.lineage.read_bytes().splitlines()) == 1
+    deployed = loop.job().facts["deployment"]["gguf"]
+    assert (loop.home.root / "models" / "current.gguf").resolve().samefile(deployed)
+    assert loop.stop() < 8
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        ("training", lambda loop: _said(loop, "prepare")),
+        ("training", lambda loop: _said(loop, "train", "step", step=3)),
+        ("exporting", lambda loop: _said(loop, "export")),
+        ("exporting", lambda loop: _said(loop, "judge")),
+    ],
+    ids=["prepare", "train", "export", "judge"],
+)
+def test_sigterm_leaves_within_eight_seconds_and_the_next_start_goes_on(loop, moment):
+    state, reached = moment
+    loop.write_telemetry()
+    loop.start()
+    loop.wait(lambda: reached(loop), FINISH_S)
+    assert loop.state() == state
+    assert loop.stop() < 8
+    job = loop.job()
+    assert (job.state, job.cause, job.attempt) == ("queued", "the daemon was stopped", 0)
+    if state == "training" and loop.outcome("prepare"):
+        steps = sorted(path.name for path in WorkDir(loop.home.jobs / job.id).checkpoints.glob("step-*"))
+        assert steps, "it left without a checkpoint"
+    loop.start()
+    loop.wait(lambda: loop.state() in TERMINAL, FINISH_S)
+    assert loop.state() == "completed", loop.story()
+
+
+def test_a_second_daemon_says_who_holds_the_home_and_leaves(loop):
+    loop.start()
+    loop.wait(loop.home.daemon_note.exists, 30)
+    second = subprocess.run(
+        [sys.executable, "-m", "reactord.cli", "run", "--home", str(loop.home.root), "--port", "0"],
+        capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert second.returncode == 1
+    assert str(loop.daemon.pid) in second.stderr
+    assert "Traceback" not in second.stderr
+    assert len(second.stderr.strip().splitlines()) == 1
+
+
+def test_a_missing_model_is_waited_for_and_the_job_goes_on_when_it_is_there(fast_dir, base):
+    later = fast_dir / "comes-later"
+    loop = Loop(fast_dir / "jarvis", later)
+    try:
+        loop.write_telemetry()
+        loop.start()
+        loop.wait(lambda: loop.job() is not None and loop.job().facts.get("end_reason") == "missing_model", FINISH_S)
+        assert loop.job().state == "queued"
+        assert str(later) in loop.job().cause
+        later.symlink_to(base)
+        loop.wait(lambda: loop.state() in TERMINAL, FINISH_S)
+        assert loop.state() == "completed", loop.story()
+    finally:
+        loop.clean_up()
+
+
+def test_the_daemon_never_imports_machine_learning_while_a_job_runs(loop):
+    """Seen from outside: no file of those packages is mapped into the daemon, at the end of a whole loop."""
+    loop.write_telemetry()
+    loop.start()
+    loop.wait(lambda: loop.state() in TERMINAL, FINISH_S)
+    with open(f"/proc/{loop.daemon.pid}/maps") as maps:
+        mapped = maps.read()
+    for package in ("torch", "transformers", "numpy", "llama_cpp", "tokenizers", "google"):
+        assert f"/{package}/" not in mapped
+    with open(f"/proc/{loop.daemon.pid}/status") as status:
+        resident_kb = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+    assert resident_kb < 80 * 1024
+    state = orjson.loads(loop.home.reactor_state.read_bytes())
+    assert (state["status"], state["active_training_jobs"]) == ("ready", 0)
