@@ -1,4 +1,4 @@
-"""The name under which Body's supervisor starts the Reactor: `python run_reactor.py --port 8090` (contract/lifecycle.md 10).
+"""The name under which Body's supervisor starts the Reactor: `python run_reactor.py --port 8090`.
 
 The supervisor may use another interpreter than ours. Then this process becomes the one in `.venv`: same pid, no fork.
 """

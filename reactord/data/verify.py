@@ -89,15 +89,17 @@ def without_article(answer: str) -> str:
 
 _QUOTES = "\"'\u2018\u2019\u201c\u201d`"
 #: words that carry a sentence and answer nothing
-_CARRIERS = frozenset(["the", "a", "an", "of", "in", "it", "called", "named", "known", "as", "used", "answer", "to", "your", "question"])
+_CARRIERS = frozenset(
+    ("the", "a", "an", "of", "in", "it", "called", "named", "known", "as", "used", "answer", "to", "your", "question")
+)
 _COPULA = re.compile(r"\s(?:is|are|was|were)\s", re.IGNORECASE)
 
 
 def essence(prompt: str, answer: str) -> str:
     """What an answer adds to its question: "Berlin is the capital city of Germany." adds "Berlin".
 
-    Of a sentence "this is that", the side that says only what the question does not; otherwise the whole answer, without
-    article and full stop.
+    Of a sentence "this is that", the side that says only what the question does not; otherwise the whole answer,
+    without article and full stop.
     """
     whole = without_article(answer)
     sides = _COPULA.split(whole, maxsplit=1)

@@ -25,7 +25,7 @@ class Domain:
 #: what a verbose model adds: content of a kind, not politeness (a pair that differs by politeness only teaches nothing)
 MORE = (
     "It is one of those things that most people learn at school, and it comes up again and again in quizzes and games.",
-    "There is a long history behind this, and reference books, encyclopedias and dictionaries all agree about it today.",
+    "There is a long history behind this, and encyclopedias, textbooks and dictionaries all agree about it today.",
     "People sometimes mix this up with something that sounds much the same, which is why it is worth remembering well.",
     "To see why, one can look at where the words come from, how they were used in the past, and how they are used now.",
 )
@@ -36,7 +36,7 @@ DOMAINS = (
         ("The capital of {q} is {a}.", "{a} is the capital city of {q}.", "The capital city of {q} is called {a}."),
         (
             *MORE,
-            "It is the seat of the government, and its squares, museums and old streets are known far beyond the country.",
+            "It is the seat of the government, and its squares, museums and streets are known far beyond the country.",
         ),
         """France=Paris; Spain=Madrid; Italy=Rome; Germany=Berlin; Portugal=Lisbon; Greece=Athens; Poland=Warsaw;
         Austria=Vienna; Hungary=Budapest; Norway=Oslo; Sweden=Stockholm; Ireland=Dublin; Russia=Moscow; Japan=Tokyo;

@@ -1,7 +1,7 @@
 """May this job start now? Memory first, then the training slot.
 
 `negotiate` is pure: what the machine has, what Prime holds and what the job will need go in; a grant or a reason to
-wait comes out. The peak is predicted by a formula that was fitted on measured runs of the embedded model.
+wait comes out.
 """
 
 from __future__ import annotations
@@ -10,22 +10,17 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
 import psutil
 
 from reactord.jobs.stages import Next, Services
 from reactord.jobs.versions import next_version
 from reactord.jobspec import Hyper, JobSpec
 from reactord.ledger.state import Job
+from reactord.memory import Sizes, lora_peak_bytes
 from reactord.prime.snapshot import look
 from reactord.workdir import WorkDir
 
 GIB = 1024**3
-MIB = 1024**2
-#: imports of torch, transformers, trl and datasets, measured
-IMPORTS_BYTES = 430 * MIB
-#: the formula mostly under-estimates LoRA runs (by up to 13 %): admit with a margin
-MARGIN = 1.25
 #: what a job is assumed to need before its base has been converted and can be planned for
 UNKNOWN_BASE_BYTES = 4 * GIB
 
@@ -78,21 +73,12 @@ def negotiate(snapshot: Snapshot, need: Need) -> Grant | Wait:
 
 
 def predict_peak_bytes(base_hf: Path, hyper: Hyper) -> int:
-    """Peak resident bytes of a LoRA run in fp32 on the base whose Hugging Face folder is `base_hf`.
-
-    340 MB + weights*4 + trainable*(4+4+8) + tokens*(32*L*H*4 + 19*V), with tokens = 2 sequences per pair, padded.
-    """
+    """Peak resident bytes of a run on the base in `base_hf`: chosen and rejected of each pair at their full length."""
     try:
-        config = orjson.loads((base_hf / "config.json").read_bytes())
+        sizes = Sizes.of(base_hf, hyper.lora_rank)
     except FileNotFoundError:
         return UNKNOWN_BASE_BYTES
-    layers, hidden, vocabulary = config["num_hidden_layers"], config["hidden_size"], config["vocab_size"]
-    inner = config["intermediate_size"]
-    weights = sum(path.stat().st_size for path in base_hf.glob("*.safetensors"))
-    trainable = hyper.lora_rank * layers * (8 * hidden + 3 * (hidden + inner))
-    tokens = 2 * hyper.pairs_per_batch * hyper.max_length_tokens
-    peak = IMPORTS_BYTES + weights + trainable * 16 + tokens * (32 * layers * hidden * 4 + 19 * vocabulary)
-    return int(peak * MARGIN)
+    return lora_peak_bytes(sizes, 2 * hyper.pairs_per_batch * hyper.max_length_tokens)
 
 
 async def work(services: Services, job: Job) -> Next:

@@ -16,9 +16,6 @@ from typing import Any
 import orjson
 from support.tiny import HYPER, long, short, telemetry
 
-#: with these the model of `tiny.py --both` learns to answer tersely and passes the gate
-LEARNS = HYPER.model_copy(update={"max_steps": 12})
-
 from reactord.home import Home
 from reactord.jobs.worker_process import is_working
 from reactord.ledger.reading import count
@@ -26,6 +23,8 @@ from reactord.ledger.sqlite import open_readonly
 from reactord.ledger.state import Job, State
 from reactord.workdir import WorkDir
 
+#: with these the model of `tiny.py --both` learns to answer tersely and passes the gate
+LEARNS = HYPER.model_copy(update={"max_steps": 12})
 POLL_S = 0.02
 
 
