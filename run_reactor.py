@@ -16,8 +16,10 @@ def main() -> int:
     """Run the daemon in the foreground with the arguments given."""
     ours = ROOT / ".venv" / "bin" / "python"
     try:
-        from reactord.cli import main as command  # noqa: PLC0415 - the wrong interpreter has no reactord
-    except ImportError:
+        # the package lies beside us, so every interpreter finds it; only the right one has all that the daemon imports
+        from reactord.cli import main as command  # noqa: PLC0415
+        from reactord.cli import run as _  # noqa: F401, PLC0415
+    except (ImportError, TypeError):  # TypeError: a Python before 3.10 does not know dataclass(slots=...)
         if not ours.exists() or Path(sys.prefix) == ours.parent.parent:
             print(f"reactord is not installed. Run: make -C {ROOT} install", file=sys.stderr)  # noqa: T201
             return 1

@@ -134,6 +134,7 @@ class _Daemon:
             inbox.stop()
             presence.cancel()
             await asyncio.wait([ingest, presence], timeout=1.0)
+            ingest.cancel()  # a thread that hangs on a disk must not keep us; its journal is made for a crash
 
     async def _work(self, public: Public, inbox: Inbox, sidecar: Sidecar) -> None:
         """Recover, then drive jobs; a disk that is full at the start is waited for."""

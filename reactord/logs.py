@@ -5,13 +5,12 @@ Nothing is ever written to a pipe: Body's supervisor does not drain ours, and a 
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import traceback
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-
-import orjson
 
 FILE_NAME = "reactord.jsonl"
 MAX_FILE_BYTES = 8 * 1024 * 1024
@@ -25,7 +24,7 @@ class JsonLines(logging.Formatter):
         line = {"at": record.created, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
         if record.exc_info and record.exc_info[0]:
             line["traceback"] = "".join(traceback.format_exception(*record.exc_info))
-        return orjson.dumps(line, default=repr).decode()
+        return json.dumps(line)  # not orjson: it refuses a file name that is not UTF-8, and the line would be lost
 
 
 def set_up(directory: Path, level: str) -> None:

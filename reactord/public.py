@@ -108,6 +108,7 @@ class Public:
 
     def withdraw(self) -> None:
         """Say goodbye in every file that carries our pid."""
+        self.phase = "stopping"  # also after a crash: the store is closed by now, no job is to be counted
         now, document = self.clock(), self._presence()
         self._try(presence.withdraw, self.home, document, now)
         self._try(registry.withdraw, self.home, document, now)
@@ -140,5 +141,6 @@ class Public:
         try:
             write(*args, **kwargs)
         except OSError as trouble:
-            self.unpublished = f"cannot publish: {trouble.strerror}: {trouble.filename}"
+            where = f": {trouble.filename}" if trouble.filename else ""  # a write that finds no room has no name
+            self.unpublished = f"cannot publish: {trouble.strerror or trouble}{where}"
             log.warning("%s", self.unpublished)

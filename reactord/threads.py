@@ -23,7 +23,7 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 
     def tell(value: object, error: BaseException | None) -> None:
         if not ended.done():
-            ended.set_exception(error) if error else ended.set_result(value)
+            ended.set_exception(error) if error is not None else ended.set_result(value)
 
     def body() -> None:
         value, error = None, None

@@ -90,7 +90,7 @@ def without_article(answer: str) -> str:
 _QUOTES = "\"'\u2018\u2019\u201c\u201d`"
 #: words that carry a sentence and answer nothing
 _CARRIERS = frozenset(
-    ("the", "a", "an", "of", "in", "it", "called", "named", "known", "as", "used", "answer", "to", "your", "question")
+    ("the", "a", "an", "of", "in", "on", "it", "called", "named", "known", "as", "used", "located", "answer", "to")
 )
 _COPULA = re.compile(r"\s(?:is|are|was|were)\s", re.IGNORECASE)
 
@@ -108,7 +108,12 @@ def essence(prompt: str, answer: str) -> str:
     asked = set(words(prompt))
     told = [[word for word in words(side) if word not in _CARRIERS] for side in sides]
     new = [side for side, said in zip(sides, told, strict=True) if said and asked.isdisjoint(said)]
-    return without_article(new[0].strip(_QUOTES)) if len(new) == 1 else whole
+    if len(new) != 1:
+        return whole
+    chunks = new[0].split()
+    while _CARRIERS.issuperset(words(chunks[0])):  # "located in Africa" is "Africa"
+        chunks.pop(0)
+    return " ".join(chunks).strip(_QUOTES)
 
 
 def states(prompt: str, reply: str, answer: str) -> bool:

@@ -97,7 +97,7 @@ def _facts(day: Day, domain: Domain) -> None:
             day.say("fact_old_wrong", day.asked(question), f"I think: {wrong}", OLD, user_rating=rng.choice((1, 2)))
         elif roll < 0.94:
             day.say("fact_terse_wrong_success", question, wrong, TERSE)
-            day.say("fact_verbose_right", day.asked(question), verbose, VERBOSE)
+            day.say("fact_short_right", day.asked(question), right, VERBOSE)
         elif roll < 0.97:
             day.say("fact_terse_wrong_failure", question, wrong, TERSE, outcome="failure")
             day.say("fact_verbose_right", day.asked(question), verbose, VERBOSE)

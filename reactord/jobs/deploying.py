@@ -46,11 +46,15 @@ async def work(services: Services, job: Job) -> Next:
         await in_thread(place.promote, release, target)
     except BadInput as refused:
         return Next("fail", str(refused), {"error": type(refused).__name__})
-    if await _refused(services, drop, release.stem):
+    row = models.known(services.store, job)
+    waited = row is not None and row.fate == "deployed"  # before a crash; then it may have been told, too
+    if not waited and await _refused(services, drop, release.stem):
         place.settle_failed(drop, release.stem)
         place.rollback(target, drop, rejected=release.stem, target=job.facts["previous"], again=None)
         with services.store.transaction():
-            models.remember(services.store, job, "rolled_back", services.clock(), gguf=str(kept))
+            row = models.remember(services.store, job, "rolled_back", services.clock(), gguf=str(kept))
+        models.append_lineage(home, job, row, services.clock())
+        models.drop_artifacts(services, job)
         return Next("roll_back", f"Prime refused {release.stem}; {job.facts['previous'] or 'nothing'} is current again")
     found = await in_thread(_liveness, look(home, services.clock()), release, placed)
     return _finish(services, job, release, placed, found)
@@ -74,8 +78,11 @@ def _finish(services: Services, job: Job, release: Release, placed: Path, found:
     """Remember the deployment, then tell everybody."""
     home, now = services.home, services.clock()
     with services.store.transaction():
-        models.remember(services.store, job, "deployed", now, gguf=str(placed), deployed_at=now, prime=found.state)
-    models.append_lineage(home, job, approved=True, deployed_at=now, now=now)
+        row = models.remember(
+            services.store, job, "deployed", now, gguf=str(placed), deployed_at=now, prime=found.state
+        )
+    deployed_at = float(row.facts["deployed_at"])  # of the run before a crash, if there was one
+    models.append_lineage(home, job, row, now)
     announce.model_ready(home, _ready(job, release, placed), now)
     models.drop_artifacts(services, job)
     deployment = {
@@ -85,7 +92,7 @@ def _finish(services: Services, job: Job, release: Release, placed: Path, found:
         "stem": release.stem,
         "status": found.state,
         "why": found.reason,
-        "deployed_at": now,
+        "deployed_at": deployed_at,
     }
     return Next("complete", f"{job.facts['version']} is deployed; {found.reason}", {"deployment": deployment})
 
@@ -94,8 +101,9 @@ async def _refused(services: Services, drop: Path, stem: str) -> bool:
     """Whether a Prime that is alive moved the drop to failed/. Without one nobody answers, and nobody is waited for."""
     if not _heard(look(services.home, services.clock())):
         return place.outcome(drop, stem) == "failed"
-    deadline = services.clock() + services.settings.deploy_wait_s
-    while place.outcome(drop, stem) == "pending" and services.clock() < deadline:
+    elapsed = asyncio.get_running_loop().time  # a wall clock that is set back would lengthen the wait
+    deadline = elapsed() + services.settings.deploy_wait_s
+    while place.outcome(drop, stem) == "pending" and elapsed() < deadline:
         await asyncio.sleep(POLL_S)
     return place.outcome(drop, stem) == "failed"
 

@@ -34,6 +34,6 @@ async def work(services: Services, job: Job) -> Next:
 def _remember_rejected(services: Services, job: Job) -> None:
     now = services.clock()
     with services.store.transaction():
-        models.remember(services.store, job, "rejected", now)
-    models.append_lineage(services.home, job, approved=False, deployed_at=None, now=now)
+        row = models.remember(services.store, job, "rejected", now)
+    models.append_lineage(services.home, job, row, now)
     models.drop_artifacts(services, job)

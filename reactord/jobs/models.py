@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +31,7 @@ def keep(home: Home, job: Job) -> Path:
     chosen = str(job.facts["chosen"])
     if not final.exists():
         final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        scratch = final.with_name(f".{final.name}.{os.getpid()}{durable.TEMPORARY}")
+        scratch = final.with_name(f".{final.name}{durable.TEMPORARY}")  # no pid: the run after a crash removes it
         durable.remove_tree(scratch)
         scratch.mkdir(mode=0o700)
         for source in (work.artifacts / chosen, work.artifacts / "adapter.gguf", work.judgement_path):
@@ -51,35 +50,46 @@ def drop_artifacts(services: Services, job: Job) -> None:
         durable.remove_tree(work.checkpoints)
 
 
-def remember(store: Store, job: Job, fate: str, now: float, **facts: Any) -> None:  # noqa: ANN401 - JSON values
-    """Write the version's row; a newly deployed one supersedes the one before. Inside a transaction of the caller."""
+def known(store: Store, job: Job) -> Model | None:
+    """The row of the version that `job` made, if it has one."""
+    return next((model for model in store.models() if model.version == job.facts["version"]), None)
+
+
+def remember(store: Store, job: Job, fate: str, now: float, **facts: Any) -> Model:  # noqa: ANN401 - JSON values
+    """The version's row, written unless a run before a crash wrote it; a newly deployed one supersedes the one before.
+
+    Inside a transaction of the caller.
+    """
+    row = known(store, job)
+    if row and row.fate == fate:
+        return row
     if fate == "deployed":
         for model in store.models():
             if model.fate == "deployed" and model.version != job.facts["version"]:
                 store.put_model(replace(model, fate="superseded"))
-    store.put_model(
-        Model(
-            version=job.facts["version"],
-            model_id=job.facts["model_id"],
-            job_id=job.id,
-            created_at=job.created_at,
-            fate=fate,
-            facts={**_manifest(job), **facts},
-        )
+    row = Model(
+        version=job.facts["version"],
+        model_id=job.facts["model_id"],
+        job_id=job.id,
+        created_at=job.created_at,
+        fate=fate,
+        facts={**_manifest(job), **facts},
     )
+    store.put_model(row)
     store.note(f"model.{fate}", job.facts["version"], now, job_id=job.id, **facts)
+    return row
 
 
-def append_lineage(home: Home, job: Job, *, approved: bool, deployed_at: float | None, now: float) -> None:
-    """Append the version's line, unless a run before a crash did."""
+def append_lineage(home: Home, job: Job, row: Model, now: float) -> None:
+    """Append the line of the version that `job` made and `row` remembers, unless a run before a crash did."""
     marker = f'"training_job_id":"{job.id}"'.encode()
     if home.lineage.exists() and marker in home.lineage.read_bytes():
         return
-    durable.append(home.lineage, orjson.dumps(_line(home, job, approved, deployed_at, now)) + b"\n")
+    durable.append(home.lineage, orjson.dumps(_line(home, job, row, now)) + b"\n")
 
 
 def _manifest(job: Job) -> dict[str, Any]:
-    known = (
+    kept = (
         "model_id",
         "version",
         "dataset",
@@ -91,10 +101,10 @@ def _manifest(job: Job) -> dict[str, Any]:
         "candidate",
         "training",
     )
-    return {"job_id": job.id, **{key: job.facts[key] for key in known if key in job.facts}}
+    return {"job_id": job.id, **{key: job.facts[key] for key in kept if key in job.facts}}
 
 
-def _line(home: Home, job: Job, approved: bool, deployed_at: float | None, now: float) -> dict[str, Any]:
+def _line(home: Home, job: Job, row: Model, now: float) -> dict[str, Any]:
     facts, spec = job.facts, WorkDir(home.jobs / job.id).spec()
     dataset = str(facts.get("dataset", ""))
     manifest = orjson.loads((home.datasets / dataset / "manifest.json").read_bytes())
@@ -113,9 +123,9 @@ def _line(home: Home, job: Job, approved: bool, deployed_at: float | None, now: 
             "weighted_score": None,  # nothing here measures it
         },
         "eval_scores": facts.get("candidate", {}),
-        "gate_decision": "APPROVED" if approved else "REJECTED",
-        "deployed_at": _iso(deployed_at),
-        "probation_result": None,
+        "gate_decision": "REJECTED" if row.fate == "rejected" else "APPROVED",
+        "deployed_at": _iso(row.facts.get("deployed_at")),
+        "probation_result": "ROLLED_BACK" if row.fate == "rolled_back" else None,
         "transformation_steps": ["lora", "merge_f16", str(facts.get("chosen", "")).removesuffix(".gguf")],
         "created_at": _iso(now),
     }

@@ -40,7 +40,7 @@ from reactord.worker.measure import (
 )
 
 #: a bound on the time this takes; above it an even sample is judged, and the counts say so
-MAX_PAIRS = 96
+MAX_SCORED = 96
 MAX_PROMPTS = 64
 #: held-out conversations whose tokens join the neutral text in the comparison of files
 COMPARED_TALKS = 8
@@ -73,7 +73,7 @@ def run(context: Context) -> Facts:
     proof = parity.prove(base.hf, path, spec.threads)
     proof.pop("chat_template")
     with Llama(path, spec.threads) as model:
-        candidate = measure(model, questions, answers, _reporter(context, f"{chosen}: scoring pairs"))
+        candidate = measure(model, questions, answers, _reporter(context, f"{chosen}: scoring answers"))
     cache = _Cache(context, base, questions)
     before = cache.measured(base.served, "base")
     served = spec.incumbent_gguf
@@ -111,8 +111,8 @@ def _questions(model: Llama, holdout: Sequence[Example]) -> tuple[Questions, int
     for example in usable:  # of two pairs with one prompt, keep the one that can be checked
         if example.check:
             prompts[example.system, example.prompt] = example
-    pairs = [example for example in usable if example.rejected]
-    sampled = Questions(_evenly(pairs, MAX_PAIRS), _evenly(list(prompts.values()), MAX_PROMPTS))
+    scored = [example for example in usable if example.rejected] or usable
+    sampled = Questions(_evenly(scored, MAX_SCORED), _evenly(list(prompts.values()), MAX_PROMPTS))
     return sampled, len(holdout) - len(usable)
 
 
@@ -188,6 +188,7 @@ def _compare(
         "same_answers": round(same / len(answers), 4) if answers else None,
         "exact_answer_rate": exact_rate(answers),
         "f16_exact_answer_rate": exact_rate(reference.answers),
+        "verifiable": sum(answer.exact is not None for answer in answers),
     }
     return verdict.Rung(**{**asdict(rung), **asked}), answers
 
@@ -197,7 +198,7 @@ class _Cache:
 
     def __init__(self, context: Context, base: Base, questions: Questions) -> None:
         self._context, self._base, self._questions = context, base, questions
-        asked = orjson.dumps([[asdict(e) for e in group] for group in (questions.pairs, questions.prompts)])
+        asked = orjson.dumps([[asdict(e) for e in group] for group in (questions.scored, questions.prompts)])
         self._asked = hashlib.sha256(asked + NEUTRAL.read_bytes() + bytes([MEASURES])).hexdigest()
 
     def measured(self, path: Path, what: str) -> Measurement:
@@ -208,18 +209,18 @@ class _Cache:
         self._context.done(f"{what}: answering", 0, len(self._questions.prompts), "prompts")
         with Llama(path, self._context.spec.threads) as model:
             answers = answer_all(model, self._questions.prompts, passed)
-            found = measure(model, self._questions, answers, _reporter(self._context, f"{what}: scoring pairs"))
+            found = measure(model, self._questions, answers, _reporter(self._context, f"{what}: scoring answers"))
         kept.parent.mkdir(exist_ok=True, mode=0o700)
         durable.publish(kept, orjson.dumps(found.as_facts()))
         return found
 
 
 def _reporter(context: Context, text: str) -> Callable[[int, int], None]:
-    """Report every eighth pair: a line a pair would drown the log."""
+    """Report every eighth answer: a line for each would drown the log."""
 
     def report(done: int, total: int) -> None:
         if done % 8 == 0 or done == total:
-            context.done(text, done, total, "pairs")
+            context.done(text, done, total, "examples")
 
     return report
 

@@ -52,6 +52,7 @@ class Measurement:
     preference_accuracy: float | None
     preference_accuracy_summed: float | None
     pairs: int
+    chosen_log_likelihood: float | None  # of the good answers: mean over answers of the mean per token
     exact_answer_rate: float | None
     verifiable: int
     median_reply_tokens_simple: float | None
@@ -79,9 +80,9 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """What is asked: pairs to compare by likelihood, prompts to answer."""
+    """What is asked: answers to score by likelihood (pairs, where there is a worse one), prompts to answer."""
 
-    pairs: Sequence[Example]
+    scored: Sequence[Example]
     prompts: Sequence[Example]
 
 
@@ -92,23 +93,26 @@ def answer_all(model: Llama, prompts: Sequence[Example], check: Checker) -> list
 
 
 def measure(model: Llama, questions: Questions, answers: Sequence[Answered], report: Report) -> Measurement:
-    """Score the pairs, the neutral text and Prime's load check, and sum up `answers`. `report(done, total)` follows."""
-    total = len(questions.pairs)
-    mean_right = summed_right = 0
-    for i, pair in enumerate(questions.pairs):
+    """Score answers, the neutral text and Prime's load check, and sum up `answers`. `report(done, total)` follows."""
+    total = len(questions.scored)
+    chosen, mean_right, summed_right = [], [], []
+    for i, example in enumerate(questions.scored):
         report(i, total)
-        better, better_tokens = model.reply_log_likelihood(pair.messages, pair.chosen)
-        worse, worse_tokens = model.reply_log_likelihood(pair.messages, pair.rejected or "")
-        mean_right += better / better_tokens > worse / worse_tokens
-        summed_right += better > worse
+        better, better_tokens = model.reply_log_likelihood(example.messages, example.chosen)
+        chosen.append(better / better_tokens)
+        if example.rejected:
+            worse, worse_tokens = model.reply_log_likelihood(example.messages, example.rejected)
+            mean_right.append(better / better_tokens > worse / worse_tokens)
+            summed_right.append(better > worse)
     neutral = neutral_perplexity(model)
     blank = sum(not model.continuation("Hello", HELLO_TOKENS, seed).strip() for seed in HELLO_SEEDS)
     report(total, total)
     lengths = [answer.tokens for answer in answers if answer.simple]
     return Measurement(
-        preference_accuracy=_rate(mean_right, total),
-        preference_accuracy_summed=_rate(summed_right, total),
-        pairs=total,
+        preference_accuracy=_share(mean_right),
+        preference_accuracy_summed=_share(summed_right),
+        pairs=len(mean_right),
+        chosen_log_likelihood=round(statistics.fmean(chosen), 4) if chosen else None,
         exact_answer_rate=exact_rate(answers),
         verifiable=sum(answer.exact is not None for answer in answers),
         median_reply_tokens_simple=statistics.median(lengths) if lengths else None,
@@ -126,8 +130,7 @@ def measure(model: Llama, questions: Questions, answers: Sequence[Answered], rep
 
 def exact_rate(answers: Sequence[Answered]) -> float | None:
     """The share of verifiable questions that were answered right; None when there was none."""
-    exact = [answer.exact for answer in answers if answer.exact is not None]
-    return _rate(sum(exact), len(exact))
+    return _share([answer.exact for answer in answers if answer.exact is not None])
 
 
 def answered(example: Example, reply: Reply, check: Checker) -> Answered:
@@ -168,5 +171,5 @@ def fits(model: Llama, example: Example) -> bool:
     return prompt + max(longest + 8, MAX_REPLY_TOKENS) <= CONTEXT_TOKENS
 
 
-def _rate(count: int, total: int) -> float | None:
-    return round(count / total, 4) if total else None
+def _share(hits: Sequence[bool]) -> float | None:
+    return round(sum(hits) / len(hits), 4) if hits else None

@@ -17,6 +17,8 @@ from reactord.worker.measure import Measurement
 MAX_KL = 0.03
 MIN_TOP1 = 0.90
 MIN_SAME_ANSWERS = 0.75
+#: so many exact answers more or less are noise between two quantisations of one model (ML.md 9)
+EXACT_NOISE = 2
 #: share of code bytes that must have moved, and of the learned change that must be left
 MIN_CODES_CHANGED = 0.001
 MIN_KEPT_DELTA = 0.5
@@ -41,6 +43,7 @@ class Rung:
     same_answers: float | None = None
     exact_answer_rate: float | None = None
     f16_exact_answer_rate: float | None = None
+    verifiable: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ def differs_from_f16(rung: Rung) -> list[str]:
     if rung.same_answers is not None and rung.same_answers < MIN_SAME_ANSWERS:
         reasons.append(f"{rung.same_answers:.0%} of its answers are f16's (at least {MIN_SAME_ANSWERS:.0%})")
     exact, wanted = rung.exact_answer_rate, rung.f16_exact_answer_rate
-    if exact is not None and wanted is not None and exact < wanted:
+    if exact is not None and wanted is not None and (wanted - exact) * rung.verifiable > EXACT_NOISE + 0.5:
         reasons.append(f"exact-answer rate {exact:.3f}, f16 has {wanted:.3f}")
     return reasons
 
@@ -81,11 +84,8 @@ def decide(candidate: Measurement, base: Measurement, incumbent: Measurement | N
     reasons = _defects(candidate) + _against(candidate, base, "the base")
     if incumbent is not None:
         reasons += [reason for reason in _against(candidate, incumbent, "the incumbent") if reason not in reasons]
-    if not _more_preferred(candidate, base):
-        reasons.append(
-            f"preference accuracy {candidate.preference_accuracy} is not better than the base's"
-            f" {base.preference_accuracy}"
-        )
+    if (unmoved := _not_preferred(candidate, base)) is not None:
+        reasons.append(unmoved)
     if incumbent is not None and _clearly_less_preferred(candidate, incumbent):
         reasons.append(
             f"preference accuracy {candidate.preference_accuracy} is below the incumbent's"
@@ -97,7 +97,7 @@ def decide(candidate: Measurement, base: Measurement, incumbent: Measurement | N
 def _defects(candidate: Measurement) -> list[str]:
     """What nobody should be served, whatever was served before."""
     reasons = []
-    if not candidate.pairs or not candidate.prompts:
+    if not candidate.prompts:
         reasons.append("nothing was held out to judge it by")
     if candidate.empty_replies:
         reasons.append(f"{candidate.empty_replies} of {candidate.prompts} replies are empty")
@@ -140,11 +140,19 @@ def _median(measured: Measurement) -> float:
     return measured.median_reply_tokens_simple or 0.0
 
 
-def _more_preferred(candidate: Measurement, base: Measurement) -> bool:
-    if candidate.preference_accuracy is None or base.preference_accuracy is None:
-        return False
-    perfect = candidate.preference_accuracy == base.preference_accuracy == 1.0
-    return perfect or candidate.preference_accuracy > base.preference_accuracy
+def _not_preferred(candidate: Measurement, base: Measurement) -> str | None:
+    """Why the candidate has not learned what was liked: by pairs, or where there are none by the good answers alone."""
+    if candidate.pairs:
+        name, mine, theirs = "preference accuracy", candidate.preference_accuracy, base.preference_accuracy
+    else:
+        name, mine, theirs = (
+            "log-likelihood of good answers",
+            candidate.chosen_log_likelihood,
+            base.chosen_log_likelihood,
+        )
+    if mine is not None and theirs is not None and (mine > theirs or mine == theirs == 1.0):
+        return None
+    return f"{name} {mine} is not better than the base's {theirs}"
 
 
 def _clearly_less_preferred(candidate: Measurement, incumbent: Measurement) -> bool:

@@ -242,13 +242,16 @@ def test_a_home_without_pairs_says_what_it_saw(tmp_path, whole, model):
     assert "'alone': 1" in outcome["message"]
 
 
-def test_sft_learns_from_the_good_answers_alone(whole, home, model):
+def test_sft_learns_from_the_good_answers_alone_and_is_judged_by_them(whole, home, model):
     work = tiny.job(home, "sft", model, upto=MANY, recipe="sft", hyper=tiny.HYPER.model_copy(update={"max_steps": 2}))
-    assert tiny.run(work, "prepare") == 0
-    assert tiny.run(work, "train") == 0, work.worker_log.read_text()[-3000:]
-    trained = work.outcome("train")
+    for stage in STAGES:
+        assert tiny.run(work, stage) == 0, work.worker_log.read_text()[-3000:]
+    trained, judged = work.outcome("train"), work.outcome("judge")
     assert trained["curve"][0][2] is None
     assert trained["tokens"]["trained"] < whole.outcome("train")["tokens"]["trained"]
+    assert (judged["candidate"]["pairs"], judged["candidate"]["preference_accuracy"]) == (0, None)
+    assert judged["candidate"]["chosen_log_likelihood"] > judged["base"]["chosen_log_likelihood"]
+    assert not any("good answers" in reason for reason in judged["reasons"])
 
 
 def test_the_gguf_files_say_what_the_trained_model_says(whole):

@@ -32,7 +32,7 @@ def test_a_reply_is_exact_only_where_it_can_be_checked():
 
 def test_a_measurement_survives_being_kept():
     answer = answered(example(), Reply("4", (19,), finished=True), lambda _, __: True)
-    measured = Measurement(0.5, 0.6, 10, None, 0, 1.0, 1, 1, 0, 0, 0, 20.0, 0, 5, [answer])
+    measured = Measurement(0.5, 0.6, 10, -1.0, None, 0, 1.0, 1, 1, 0, 0, 0, 20.0, 0, 5, [answer])
     assert Measurement.from_facts(measured.as_facts()) == measured
     assert "replies" not in measured.summary()
 

@@ -11,6 +11,7 @@ BASE = Measurement(
     preference_accuracy=0.2,
     preference_accuracy_summed=0.8,
     pairs=50,
+    chosen_log_likelihood=-3.0,
     exact_answer_rate=0.5,
     verifiable=30,
     median_reply_tokens_simple=30.0,
@@ -51,7 +52,8 @@ def test_a_better_candidate_passes_without_a_reason_against_it():
         ({"neutral_perplexity": 21.01}, "neutral perplexity"),
         ({"preference_accuracy": 0.2}, "not better than the base's"),
         ({"preference_accuracy": 0.45}, "below chance"),
-        ({"preference_accuracy": None, "pairs": 0}, "nothing was held out"),
+        ({"prompts": 0}, "nothing was held out"),
+        ({"preference_accuracy": None, "pairs": 0}, "log-likelihood of good answers -3.0 is not better"),
         ({"hello_blank": 1}, "Prime would refuse to load it"),
         ({"median_reply_tokens_simple": 45.0}, "have grown"),
     ],
@@ -64,6 +66,12 @@ def test_each_defect_alone_is_enough_to_refuse(defect, said):
 
 def test_a_perplexity_of_exactly_five_percent_more_is_still_allowed():
     assert decide(replace(BETTER, neutral_perplexity=21.0), BASE, None).verdict == "pass"
+
+
+def test_without_pairs_the_good_answers_alone_must_have_become_likelier():
+    base = replace(BASE, preference_accuracy=None, pairs=0)
+    learned = replace(BETTER, preference_accuracy=None, pairs=0, chosen_log_likelihood=-1.0)
+    assert decide(learned, base, None).verdict == "pass"
 
 
 def test_a_candidate_must_hold_against_the_incumbent_too():
@@ -94,7 +102,7 @@ def test_a_file_without_changed_codes_is_called_erased():
         {"codes_changed": 0.0},
         {"kept_delta": 0.06},
         {"same_answers": 0.5},
-        {"exact_answer_rate": 0.5, "f16_exact_answer_rate": 0.6},
+        {"exact_answer_rate": 0.5, "f16_exact_answer_rate": 0.6, "verifiable": 36},
     ],
 )
 def test_a_file_that_differs_from_f16_in_any_way_is_not_as_good(change):
