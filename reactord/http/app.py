@@ -138,10 +138,10 @@ async def cancel(request: web.Request) -> web.Response:
     job = facade.job(job_id)
     if job is None:
         return _no_such_job()
-    if job.state in LIVE:
+    if job.state in LIVE and job.state != State.DEPLOYING:
         job = facade.cancel(job_id) or job
     elif job.state != State.CANCELLED:
-        return refuse(409, f"the job is {job.state}; what is finished cannot be cancelled, see /api/training/status")
+        return refuse(409, f"the job is {job.state}, past cancelling; see /api/training/status")
     return answer({"job_id": job.id, "cancelled": True, "state": job.state, "message": "the job is being cancelled"})
 
 

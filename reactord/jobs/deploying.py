@@ -85,6 +85,9 @@ def _finish(services: Services, job: Job, release: Release, placed: Path, found:
     models.append_lineage(home, job, row, now)
     announce.model_ready(home, _ready(job, release, placed), now)
     models.drop_artifacts(services, job)
+    served = [model for model in services.store.models() if model.fate in ("deployed", "superseded")]
+    ours = [Path(model.facts["gguf"]).stem for model in served if "gguf" in model.facts]
+    place.prune(placed.parent, place.drop_dir(home, os.environ, services.settings.prime_drop_dir), ours)
     deployment = {
         "gguf": str(placed),
         "current": str(placed.parent / place.CURRENT),

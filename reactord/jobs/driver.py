@@ -62,9 +62,12 @@ class Driver:
         return job, new
 
     def cancel(self, job_id: str) -> Job | None:
-        """Cancel a job in any live state; what is finished stays as it is. None: there is no such job."""
+        """Cancel a job; what is finished, or is being placed before Prime, stays as it is. None: there is no such job.
+
+        Placing takes seconds, and half-way back out of it is no state to leave Prime in.
+        """
         job = self.services.store.job(job_id)
-        if job is None or job.state not in LIVE:
+        if job is None or job.state not in LIVE or job.state == State.DEPLOYING:
             return job
         cancel = Next("cancel", "cancelled on request")
         if job.state == State.QUEUED:

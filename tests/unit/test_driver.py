@@ -186,8 +186,8 @@ async def test_a_job_can_be_cancelled_in_the_queue(world):
     assert world.driver.cancel("nobody") is None
 
 
-@pytest.mark.parametrize("state", WORKING)
-async def test_a_job_can_be_cancelled_in_every_state_and_the_next_one_runs(world, work, state):
+@pytest.mark.parametrize("state", [state for state in WORKING if state != "deploying"])
+async def test_a_job_can_be_cancelled_until_it_is_being_placed_and_the_next_one_runs(world, work, state):
     work.waits(state)
     world.start()
     world.ask()
@@ -201,6 +201,17 @@ async def test_a_job_can_be_cancelled_in_every_state_and_the_next_one_runs(world
     del work.plan[state]
     world.ask("next")
     assert (await world.until_over("next")).state == "completed"
+
+
+async def test_a_job_that_is_being_placed_is_past_cancelling(world, work):
+    work.waits("deploying")
+    world.start()
+    world.ask()
+    await world.until(lambda: work.calls[-1:] == ["deploying"])
+
+    assert world.driver.cancel("j").state == "deploying"
+
+    assert work.interrupted == []
 
 
 async def test_a_finished_job_stays_as_it_is(world):
