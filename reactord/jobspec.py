@@ -12,10 +12,10 @@ class Hyper(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    max_steps: int = Field(24, ge=1, le=100_000)
+    max_steps: int = Field(20, ge=1, le=100_000)
     pairs_per_step: int = Field(8, ge=1, le=1024)
     pairs_per_batch: int = Field(2, ge=1, le=256)
-    learning_rate: float = Field(3e-4, gt=0, le=1)
+    learning_rate: float = Field(3.5e-4, gt=0, le=1)
     lora_rank: int = Field(16, ge=1, le=512)
     beta: float = Field(0.1, gt=0, le=10)
     sft_weight: float = Field(2.0, ge=0, le=100)

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from reactord.jobs.reserving import GIB, UNKNOWN_BASE_BYTES, Grant, Need, Snapshot, Wait, negotiate, predict_peak_bytes
 from reactord.jobspec import Hyper
 
-BASE = {"num_hidden_layers": 30, "hidden_size": 576, "vocab_size": 49152, "intermediate_size": 1536}
+BASE = {
+    "num_hidden_layers": 30,
+    "hidden_size": 576,
+    "vocab_size": 49152,
+    "intermediate_size": 1536,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "tie_word_embeddings": True,
+}
 
 
 def _bytes(gib):
