@@ -100,7 +100,7 @@ def _facts(day: Day, domain: Domain) -> None:
             day.say("fact_short_right", day.asked(question), right, VERBOSE)
         elif roll < 0.97:
             day.say("fact_terse_wrong_failure", question, wrong, TERSE, outcome="failure")
-            day.say("fact_verbose_right", day.asked(question), verbose, VERBOSE)
+            day.say("fact_short_right", day.asked(question), right, VERBOSE)
         elif roll < 0.985:
             day.say("fact_same", question, right, TERSE)
             day.say("fact_same", day.asked(question), right, OLD)
@@ -163,11 +163,10 @@ def _equations(day: Day) -> None:
             f"{a}x + {b} = {c}"
         )
         steps = f"Subtract {b} from both sides: {a}x = {c - b}. Divide both sides by {a}: x = {x}."
+        day.say("equation_right", question, f"{a}x = {c - b}, so x = {x}.", TERSE)
         if index % 2:
-            day.say("equation_right", question, f"x = {x}", TERSE)
-            day.say("equation_wrong", question, steps.replace(f"x = {x}.", f"x = {x + 1}."), OLD)
+            day.say("equation_wrong", question, f"{a}x = {c - b}, so x = {x + 1}.", OLD)
         else:
-            day.say("equation_right", question, f"x = {x}", TERSE)
             day.say("equation_right", question, steps, VERBOSE)
 
 

@@ -263,7 +263,7 @@ OPEN = (
     ("Explain why ice floats on water.", "Ice is less dense than liquid water.", "Ice floats because it is cold."),
     (
         "Summarize in one sentence what a database index does.",
-        "It lets the database find rows without reading the whole table.",
+        "A database index helps the database find rows quickly.",
         "It makes the database bigger.",
     ),
     (
