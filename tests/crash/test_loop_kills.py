@@ -16,6 +16,8 @@ from reactord.workdir import WorkDir
 
 pytestmark = pytest.mark.timeout(400)
 FINISH_S = 150.0
+#: what the gate thinks of so small a model differs from machine to machine; that it is asked exactly once does not
+JUDGED = ("completed", "rejected")
 
 
 @pytest.fixture(scope="session")
@@ -67,16 +69,19 @@ def test_killed_at_ten_moments_the_job_finishes_once_and_every_record_is_account
             loop.start()
     loop.wait(lambda: loop.state() in TERMINAL, FINISH_S)
 
-    assert loop.state() == "completed", loop.story()
+    assert loop.state() in JUDGED, loop.story()
     counts = loop.counts()
     assert counts.balanced
     assert (counts.received, counts.duplicates, counts.pending) == (records, 0, 0)
     assert counts.in_datasets + counts.held_out == records
     assert len(loop.jobs()) == 1
-    assert [model.fate for model in loop.models()] == ["deployed"]
+    assert [model.job_id for model in loop.models()] == [loop.job().id]
     assert len(loop.home.lineage.read_bytes().splitlines()) == 1
-    deployed = loop.job().facts["deployment"]["gguf"]
-    assert (loop.home.root / "models" / "current.gguf").resolve().samefile(deployed)
+    current = loop.home.root / "models" / "current.gguf"
+    if loop.state() == "completed":
+        assert current.resolve().samefile(loop.job().facts["deployment"]["gguf"])
+    else:
+        assert not current.exists()
     assert loop.stop() < 8
 
 
@@ -104,7 +109,7 @@ def test_sigterm_leaves_within_eight_seconds_and_the_next_start_goes_on(loop, mo
         assert steps, "it left without a checkpoint"
     loop.start()
     loop.wait(lambda: loop.state() in TERMINAL, FINISH_S)
-    assert loop.state() == "completed", loop.story()
+    assert loop.state() in JUDGED, loop.story()
 
 
 def test_a_second_daemon_says_who_holds_the_home_and_leaves(loop):
@@ -131,7 +136,7 @@ def test_a_missing_model_is_waited_for_and_the_job_goes_on_when_it_is_there(fast
         assert str(later) in loop.job().cause
         later.symlink_to(base)
         loop.wait(lambda: loop.state() in TERMINAL, FINISH_S)
-        assert loop.state() == "completed", loop.story()
+        assert loop.state() in JUDGED, loop.story()
     finally:
         loop.clean_up()
 

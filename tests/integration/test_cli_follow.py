@@ -30,7 +30,10 @@ class Following:
 
     def __init__(self, house, *arguments):
         argv = [sys.executable, "-m", "reactord.cli", *arguments, "--home", str(house.home.root)]
-        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # said in so many words: readline, which pytest imports, puts COLUMNS where only C code sees it
+        self.process = subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+        )
         self.lines = queue.SimpleQueue()
         self.reader = threading.Thread(target=lambda: [self.lines.put(line) for line in self.process.stdout])
         self.reader.start()

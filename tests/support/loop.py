@@ -23,8 +23,8 @@ from reactord.ledger.sqlite import open_readonly
 from reactord.ledger.state import Job, State
 from reactord.workdir import WorkDir
 
-#: with these the model of `tiny.py --both` learns to answer tersely and passes the gate
-LEARNS = HYPER.model_copy(update={"max_steps": 12})
+#: with these the model of `tiny.py --both` learns to stop after one sentence; the gate mostly lets it pass
+LEARNS = HYPER.model_copy(update={"max_steps": 12, "sft_weight": 1.0})
 POLL_S = 0.02
 
 
