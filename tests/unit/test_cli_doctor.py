@@ -136,7 +136,8 @@ def test_a_clock_behind_the_daemons_last_word_is_wrong(check, house):
     assert not found["clock"]["ok"]
 
 
-def test_the_base_model_is_looked_for_by_a_process_of_its_own(house, tmp_path, capsys):
+def test_the_base_model_is_looked_for_by_a_process_of_its_own(house, tmp_path, capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "reactord.worker.base", raising=False)  # another test may have wanted it
     house.home.config.write_text(json.dumps({"base_model": str(tmp_path / "no.gguf"), "port": 0}))
     assert main(["doctor", "--json", "--home", str(house.home.root)]) == 4
     found = {f["name"]: f for f in json.loads(capsys.readouterr().out)["checks"]}
