@@ -218,22 +218,21 @@ def _convert(source: Source, base: Base, threads: int, report: Report) -> None:
 
 
 def _save_hf(source: Source, target: Path) -> None:
-    """Load with transformers, dequantised, and save plainly: reading the GGUF costs 16 CPU seconds, this copy 0.3."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils.quantization_config import GgufConfig
+    """Save the model as float32 weights and a tokenizer that load in a third of a second."""
+    from transformers import AutoTokenizer
+
+    from reactord.worker import base_gguf
 
     if source.kind == "gguf":
-        folder, name = str(source.path.parent), source.path.name
-        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
-        # without dequantize=True the model keeps a quantiser that refuses to be trained or saved
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, gguf_file=name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
-        )
+        tokenizer = AutoTokenizer.from_pretrained(str(source.path.parent), gguf_file=source.path.name)
+        base_gguf.write_hf(source.path, target)
     else:
+        import torch
+        from transformers import AutoModelForCausalLM
+
         tokenizer = AutoTokenizer.from_pretrained(str(source.path))
         model = AutoModelForCausalLM.from_pretrained(str(source.path), dtype=torch.float32)
+        model.save_pretrained(str(target))
     if not tokenizer.chat_template:
         raise BadRequest(f"{source.path} has no chat template; choose an instruction-tuned model as base_model")
-    model.save_pretrained(str(target))
     tokenizer.save_pretrained(str(target))

@@ -12,10 +12,20 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors.numpy import save_file
+
 from reactord.errors import BadRequest
 from reactord.worker import parity
-from reactord.worker.gguf_file import GgufFile, entry, write
-from reactord.worker.gguf_llama import Shape, Weights, model_metadata
+from reactord.worker.gguf_file import Array, GgufFile, entry, write
+from reactord.worker.gguf_llama import (
+    Shape,
+    Weights,
+    heads_to_permute,
+    hf_name,
+    model_metadata,
+    refuse_unsupported,
+    unpermute,
+)
 
 if TYPE_CHECKING:
     from reactord.worker.base import Source
@@ -42,6 +52,66 @@ def refuse_foreign(path: Path) -> None:
     architecture = GgufFile(path).values.get("general.architecture")
     if architecture != "llama":
         raise BadRequest(f"{path} holds a {architecture} model; reactord trains llama models, choose one as base_model")
+
+
+def write_hf(path: Path, target: Path) -> None:
+    """Write the llama in a GGUF file as float32 safetensors and config.json.
+
+    numpy only: transformers does the same in ten times the time, and keeps a quantiser unless it is told not to.
+    Raises BadRequest for a file with parts that a plain llama does not have.
+    """
+    file = GgufFile(path)
+    config = _config(file)
+    refuse_unsupported(config)
+    target.mkdir(mode=0o700)
+    (target / "config.json").write_text(json.dumps(config, indent=2))
+    shape = Shape.of(target)
+    tensors: dict[str, Array] = {}
+    for name in file.tensors:
+        try:
+            module = hf_name(name.removesuffix(".weight"))
+            weight = file.array(name)
+        except (KeyError, NotImplementedError) as error:
+            kind = file.tensors[name].kind.name
+            raise BadRequest(f"{path} holds {name} ({kind}), which a plain llama has not; choose another base") from error
+        heads = heads_to_permute(module, shape)
+        tensors[f"{module}.weight"] = unpermute(weight, heads) if heads else weight
+    save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+
+
+def _config(file: GgufFile) -> dict[str, Any]:
+    """The config.json of the llama that this file holds."""
+
+    def number(name: str, default: float | None = None) -> Any:  # noqa: ANN401 - int or float
+        return file.values.get(f"llama.{name}", default)
+
+    embedding = file.tensors["token_embd.weight"].shape
+    scaled = number("rope.scaling.type", "none") != "none" or "rope_freqs.weight" in file.tensors
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "dtype": "float32",
+        "hidden_size": embedding[1],
+        "vocab_size": embedding[0],
+        "intermediate_size": number("feed_forward_length"),
+        "num_hidden_layers": number("block_count"),
+        "num_attention_heads": number("attention.head_count"),
+        "num_key_value_heads": number("attention.head_count_kv", number("attention.head_count")),
+        "head_dim": number("attention.key_length", embedding[1] // number("attention.head_count")),
+        "max_position_embeddings": number("context_length"),
+        "rms_norm_eps": number("attention.layer_norm_rms_epsilon"),
+        "rope_parameters": {
+            "rope_type": "scaled" if scaled else "default",
+            "rope_theta": number("rope.freq_base", 10_000.0),
+        },
+        "hidden_act": "silu",
+        "attention_bias": any(name.endswith(".bias") for name in file.tensors),
+        "mlp_bias": False,
+        "tie_word_embeddings": "output.weight" not in file.tensors,
+        "bos_token_id": file.values.get("tokenizer.ggml.bos_token_id"),
+        "eos_token_id": file.values.get("tokenizer.ggml.eos_token_id"),
+        "pad_token_id": file.values.get("tokenizer.ggml.padding_token_id"),
+    }
 
 
 def metadata(source: Source, hf: Path, probe: Path, threads: int) -> tuple[dict[str, bytes], str]:

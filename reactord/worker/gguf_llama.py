@@ -98,6 +98,14 @@ def gguf_name(hf_name: str) -> str:
     return f"blk.{layer}.{_BLOCK[part]}"
 
 
+def hf_name(name: str) -> str:
+    """`blk.3.ffn_up` -> `model.layers.3.mlp.up_proj`, the inverse of `gguf_name`. Raises KeyError for other names."""
+    if not name.startswith("blk."):
+        return {ours: theirs for theirs, ours in _OUTER.items()}[name]
+    _, layer, part = name.split(".", 2)
+    return f"model.layers.{layer}.{ {ours: theirs for theirs, ours in _BLOCK.items()}[part] }"
+
+
 def permute(weight: Array, heads: int) -> Array:
     """Reorder the rows of one q or k matrix, (heads * size, columns), from halves to neighbours."""
     rows, columns = weight.shape
@@ -105,7 +113,14 @@ def permute(weight: Array, heads: int) -> Array:
     return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(rows, columns))
 
 
-def _heads_to_permute(name: str, shape: Shape) -> int:
+def unpermute(weight: Array, heads: int) -> Array:
+    """The inverse of `permute`."""
+    rows, columns = weight.shape
+    neighbours = weight.reshape(heads, rows // heads // 2, 2, columns)
+    return np.ascontiguousarray(neighbours.swapaxes(1, 2).reshape(rows, columns))
+
+
+def heads_to_permute(name: str, shape: Shape) -> int:
     """How many heads the rows of this module hold, or 0 when its rows stay."""
     return shape.heads if name.endswith("q_proj") else shape.kv_heads if name.endswith("k_proj") else 0
 
@@ -168,7 +183,7 @@ def write_f16(path: Path, metadata: Mapping[str, bytes], weights: Weights, adapt
         delta = adapter.delta(module) if adapter else None
         if delta is not None:
             weight = weight + delta
-        heads = _heads_to_permute(module, weights.shape)
+        heads = heads_to_permute(module, weights.shape)
         return permute(weight, heads) if heads else weight
 
     entries = {
@@ -185,7 +200,7 @@ def write_adapter(path: Path, adapter: Adapter, shape: Shape, title: str) -> Non
     tensors: dict[str, Array] = {}
     for module in adapter.modules:
         a, b = adapter.halves(module)
-        heads = _heads_to_permute(module, shape)
+        heads = heads_to_permute(module, shape)
         name = gguf_name(module) + ".weight"
         tensors[f"{name}.lora_a"] = a
         tensors[f"{name}.lora_b"] = permute(b, heads) if heads else b

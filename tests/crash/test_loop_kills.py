@@ -153,5 +153,9 @@ def test_the_daemon_never_imports_machine_learning_while_a_job_runs(loop):
     resident = next(line for line in (daemon / "status").read_text().splitlines() if line.startswith("VmRSS"))
     resident_kb = int(resident.split()[1])
     assert resident_kb < 80 * 1024
-    state = orjson.loads(loop.home.reactor_state.read_bytes())
-    assert (state["status"], state["active_training_jobs"]) == ("ready", 0)
+
+    def published():
+        state = orjson.loads(loop.home.reactor_state.read_bytes())
+        return state["status"], state["active_training_jobs"]
+
+    loop.wait(lambda: published() == ("ready", 0), 15)
