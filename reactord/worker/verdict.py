@@ -72,7 +72,9 @@ def differs_from_f16(rung: Rung) -> list[str]:
     if rung.top1 < MIN_TOP1:
         reasons.append(f"its first choice is f16's for {rung.top1:.1%} of tokens (at least {MIN_TOP1:.0%})")
     if rung.same_answers is not None and rung.same_answers < MIN_SAME_ANSWERS:
-        reasons.append(f"{rung.same_answers:.0%} of its answers are f16's (at least {MIN_SAME_ANSWERS:.0%})")
+        reasons.append(
+            f"{rung.same_answers:.0%} of its answers to simple questions are f16's (at least {MIN_SAME_ANSWERS:.0%})"
+        )
     exact, wanted = rung.exact_answer_rate, rung.f16_exact_answer_rate
     if exact is not None and wanted is not None and (wanted - exact) * rung.verifiable > EXACT_NOISE + 0.5:
         reasons.append(f"exact-answer rate {exact:.3f}, f16 has {wanted:.3f}")

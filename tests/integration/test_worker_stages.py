@@ -273,7 +273,7 @@ def test_a_gguf_file_is_as_good_a_base_as_a_folder(whole, home):
     work = tiny.job(home, "from-gguf", folder / "base-f16.gguf", upto=MANY)
     assert tiny.run(work, "prepare") == 0, work.worker_log.read_text()[-3000:]
     imported = home.base_models / work.outcome("prepare")["base"]
-    assert json.loads((imported / "BASE.json").read_bytes())["served"] == "base.gguf"
+    assert json.loads((imported / "BASE.json").read_bytes())["kind"] == "gguf"
     before, after = Weights(folder / "hf"), Weights(imported / "hf")
     assert before.names() == after.names()
     worst = max(float(abs(before.get(name) - after.get(name)).max()) for name in before.names())

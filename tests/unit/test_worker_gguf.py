@@ -7,7 +7,7 @@ from gguf.quants import quantize
 
 from reactord.errors import BadRequest
 from reactord.worker.gguf_file import GgufFile, entry, write
-from reactord.worker.gguf_llama import gguf_name, permute, refuse_unsupported
+from reactord.worker.gguf_llama import gguf_name, hf_name, permute, refuse_unsupported, unpermute
 from reactord.worker.quantise import _only_codes, quantise_matrix
 
 VALUES = {"general.architecture": "llama", "n": 7, "x": 0.5, "yes": True, "words": ["a", "ü"], "kinds": [1, -3]}
@@ -45,10 +45,17 @@ def test_permuting_turns_halves_of_a_head_into_neighbours():
     assert permute(rows, 2)[:, 0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
 
 
+def test_unpermuting_undoes_permuting():
+    rows = np.random.default_rng(0).standard_normal((24, 5))
+    np.testing.assert_array_equal(unpermute(permute(rows, 3), 3), rows)
+
+
 def test_modules_are_named_as_llama_cpp_names_them():
     assert gguf_name("model.layers.12.self_attn.q_proj") == "blk.12.attn_q"
     assert gguf_name("model.embed_tokens") == "token_embd"
     assert gguf_name("lm_head") == "output"
+    for name in ("model.layers.12.mlp.up_proj", "model.norm", "lm_head"):
+        assert hf_name(gguf_name(name)) == name
 
 
 @pytest.mark.parametrize(
