@@ -21,7 +21,7 @@ from reactord.cli.text import Paint, path_text, safe, size
 from reactord.cli.view import SCHEMA_VERSION, rows_of
 from reactord.errors import MissingCompiler, ReactordError
 from reactord.home import Home
-from reactord.ledger import reading
+from reactord.ledger.counts import count
 from reactord.settings import Settings, load
 
 MIN_PYTHON = (3, 11)
@@ -205,7 +205,7 @@ def _is_free(port: int) -> bool:
 def _ledger(home: Home) -> list[Finding]:
     """Both databases can be read, and every record is accounted for."""
     try:
-        counts = reading.count(home)
+        counts = count(home)
     except sqlite3.Error as trouble:
         cure = "the daemon makes the index anew from the journal when it starts: reactord run"
         return [Finding("ledger", False, f"index.db: {trouble}", cure)]

@@ -13,7 +13,7 @@ from reactord.cli.status import counts_json
 from reactord.cli.text import Paint, duration, number
 from reactord.cli.view import SCHEMA_VERSION, SCORES, rows_of, scores_of
 from reactord.home import Home
-from reactord.ledger import reading
+from reactord.ledger.counts import count
 from reactord.ledger.state import Model
 
 
@@ -48,7 +48,7 @@ def _json(model: Model) -> dict[str, Any]:
 
 def ledger(home: Home, options: argparse.Namespace) -> int:
     """Both sides of the conservation law; exit 4 when they differ."""
-    counts = reading.count(home)
+    counts = count(home)
     if options.json:
         text.say(text.json_text({"schema_version": SCHEMA_VERSION, **counts_json(counts)}))
     else:

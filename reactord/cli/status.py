@@ -14,7 +14,7 @@ from reactord.cli.exits import DEGRADED, NOT_RUNNING, OK
 from reactord.cli.text import Paint, clip, duration, number, safe
 from reactord.cli.view import SCHEMA_VERSION, SCORES, Problem, Progress, View, look, scores_of
 from reactord.home import Home
-from reactord.ledger.index import Counts
+from reactord.ledger.counts import Counts
 from reactord.ledger.state import Job, Model
 
 WATCH_EVERY_S = 1.0

@@ -15,8 +15,7 @@ from reactord.cli import presence
 from reactord.cli.text import path_text
 from reactord.home import Home
 from reactord.jobs.states import State
-from reactord.ledger import reading
-from reactord.ledger.index import Counts
+from reactord.ledger.counts import Counts, count, fresh
 from reactord.ledger.sqlite import open_readonly
 from reactord.ledger.state import Job, Model
 from reactord.ledger.state import State as Rows
@@ -114,13 +113,13 @@ def look(home: Home, now: float) -> View:
     problems: list[Problem] = []
     daemon = _attempt(lambda: presence.look(home), problems) or presence.Daemon(running=False, state="unknown")
     view = View(home, now, daemon, problems=problems)
-    view.counts = _attempt(lambda: reading.count(home), problems)
+    view.counts = _attempt(lambda: count(home), problems)
     rows = _attempt(lambda: _read_rows(home), problems)
     if rows is not None:
         view.jobs, view.live, view.models = rows
         looked_upto = max((int(job.facts.get("upto", 0)) for job in view.jobs), default=0)
         if view.counts is not None:
-            view.fresh = _attempt(lambda: reading.fresh(home, looked_upto), problems)
+            view.fresh = _attempt(lambda: fresh(home, looked_upto), problems)
     if view.job is not None:
         view.progress = progress_of(home, view.job)
     problems += _standing(view)

@@ -17,7 +17,7 @@ from reactord.cli.text import plain_path
 from reactord.cli.view import SCHEMA_VERSION, SCORES, rows_of
 from reactord.home import Home
 from reactord.jobs.states import State
-from reactord.ledger import reading
+from reactord.ledger.counts import count
 from reactord.ledger.state import Event, Job
 from reactord.workdir import STAGES, WorkDir
 
@@ -83,7 +83,7 @@ def _dataset(home: Home, job: Job | None) -> dict[str, Any]:
     """The ledger's counts of records, and the dataset's of examples."""
     manifest = (manifest_of(home, job) if job else None) or {}
     more = {name: manifest[name] for name in ("id", "not_paired", "length_bias") if name in manifest}
-    return {**counts_json(reading.count(home)), **(manifest.get("counts") or {}), **more}
+    return {**counts_json(count(home)), **(manifest.get("counts") or {}), **more}
 
 
 def _scores(measured: object) -> dict[str, Any]:

@@ -11,19 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from reactord.errors import BadRecord, Conservation
 from reactord.formats import FORMATS, Parser, Record, Refusal
 from reactord.formats.records import content_identity
+from reactord.ledger.counts import HOLDOUT, PENDING, REJECTED, TRAIN, Counts, counts
 from reactord.ledger.journal import Entry, Place
 from reactord.ledger.sqlite import open_writer, transaction
-
-PENDING, TRAIN, HOLDOUT, REJECTED = 0, 1, 2, 3
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS records(
@@ -44,25 +41,6 @@ CREATE TABLE IF NOT EXISTS cursor(one INTEGER PRIMARY KEY CHECK (one = 1), segme
 def key_of(identity: str) -> bytes:
     """The 16 bytes under which an identity of any length is kept."""
     return hashlib.blake2b(identity.encode("utf-8", "surrogateescape"), digest_size=16).digest()
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """The two sides of the conservation law."""
-
-    received: int = 0
-    pending: int = 0
-    in_datasets: int = 0
-    held_out: int = 0
-    rejected: dict[str, int] = field(default_factory=dict)
-    duplicates: int = 0
-    last_seq: int = 0
-    taken_upto: int = 0  # the newest record that any dataset has looked at
-
-    @property
-    def balanced(self) -> bool:
-        accounted = self.pending + self.in_datasets + self.held_out + sum(self.rejected.values()) + self.duplicates
-        return self.received == accounted
 
 
 #: (the entry, offset and length of the refused part, the reason); called before the commit, so it must be idempotent
@@ -209,33 +187,6 @@ class Index:
         n = self.db.execute("SELECT count(*) FROM records WHERE fate = 0 AND seq > ?", (after,)).fetchone()[0]
         last = self.db.execute("SELECT coalesce(max(seq), 0) FROM records").fetchone()[0]
         return n, last
-
-
-def counts(db: sqlite3.Connection) -> Counts:
-    """Both sides of the law from one consistent read: the counters, and the records counted one by one."""
-    db.execute("BEGIN")
-    try:
-        fates: dict[int, int] = {}
-        rejected: dict[str, int] = {}
-        for fate, reason, n in db.execute("SELECT fate, reason, count(*) FROM records GROUP BY fate, reason"):
-            fates[fate] = fates.get(fate, 0) + n
-            if fate == REJECTED:
-                rejected[reason] = n
-        counters = dict(db.execute("SELECT name, n FROM counters"))
-        last = db.execute("SELECT max(seq) FROM records").fetchone()[0]
-        upto = db.execute("SELECT max(upto) FROM taken").fetchone()[0]
-    finally:
-        db.execute("COMMIT")
-    return Counts(
-        received=counters.get("received", 0),
-        pending=fates.get(PENDING, 0),
-        in_datasets=fates.get(TRAIN, 0),
-        held_out=fates.get(HOLDOUT, 0),
-        rejected=rejected,
-        duplicates=counters.get("duplicates", 0),
-        last_seq=last or 0,
-        taken_upto=upto or 0,
-    )
 
 
 def _short(reason: str) -> str:

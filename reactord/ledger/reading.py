@@ -9,7 +9,6 @@ from typing import Any
 
 from reactord.formats import FORMATS, Record
 from reactord.home import Home
-from reactord.ledger.index import Counts, counts
 from reactord.ledger.journal import Place, read_at
 from reactord.ledger.sqlite import open_readonly
 
@@ -41,24 +40,3 @@ def pending(home: Home, upto: int) -> Iterator[StoredRecord]:
             record = document[1][max(item, 0)]
             assert isinstance(record, Record)  # refusals are never pending
             yield StoredRecord(seq, identity.hex(), name, arrived_at, record.body)
-
-
-def count(home: Home) -> Counts:
-    """Both sides of the conservation law; all zero before the first record."""
-    try:
-        db = open_readonly(home.index_db)
-    except FileNotFoundError:
-        return Counts()
-    with closing(db):
-        return counts(db)
-
-
-def fresh(home: Home, after: int) -> int:
-    """How many pending records are newer than `after`: what the next job would look at first."""
-    try:
-        db = open_readonly(home.index_db)
-    except FileNotFoundError:
-        return 0
-    with closing(db):
-        row = db.execute("SELECT count(*) FROM records WHERE fate = 0 AND seq > ?", (after,)).fetchone()
-        return int(row[0])

@@ -13,7 +13,8 @@ from concurrent.futures import Future
 import pytest
 from support.http_daemon import house_in, served
 
-from reactord.ledger.reading import count, pending
+from reactord.ledger.counts import count
+from reactord.ledger.reading import pending
 
 START = "/api/training/start"
 #: as Body's coordinator sends it (ATC:895-935)

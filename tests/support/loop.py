@@ -18,7 +18,7 @@ from support.tiny import HYPER, long, short, telemetry
 
 from reactord.home import Home
 from reactord.jobs.worker_process import is_working
-from reactord.ledger.reading import count
+from reactord.ledger.counts import count
 from reactord.ledger.sqlite import open_readonly
 from reactord.ledger.state import Job, State
 from reactord.workdir import WorkDir

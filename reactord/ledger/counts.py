@@ -1,0 +1,83 @@
+"""Does what we received add up, and how much of it waits?
+
+Read-only and light: `reactord status` asks these questions, with the daemon or without it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from reactord.home import Home
+from reactord.ledger.sqlite import open_readonly
+
+#: the fate of a record, as index.db keeps it
+PENDING, TRAIN, HOLDOUT, REJECTED = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The two sides of the conservation law."""
+
+    received: int = 0
+    pending: int = 0
+    in_datasets: int = 0
+    held_out: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    duplicates: int = 0
+    last_seq: int = 0
+    taken_upto: int = 0  # the newest record that any dataset has looked at
+
+    @property
+    def balanced(self) -> bool:
+        accounted = self.pending + self.in_datasets + self.held_out + sum(self.rejected.values()) + self.duplicates
+        return self.received == accounted
+
+
+def counts(db: sqlite3.Connection) -> Counts:
+    """Both sides of the law from one consistent read: the counters, and the records counted one by one."""
+    db.execute("BEGIN")
+    try:
+        fates: dict[int, int] = {}
+        rejected: dict[str, int] = {}
+        for fate, reason, n in db.execute("SELECT fate, reason, count(*) FROM records GROUP BY fate, reason"):
+            fates[fate] = fates.get(fate, 0) + n
+            if fate == REJECTED:
+                rejected[reason] = n
+        counters = dict(db.execute("SELECT name, n FROM counters"))
+        last = db.execute("SELECT max(seq) FROM records").fetchone()[0]
+        upto = db.execute("SELECT max(upto) FROM taken").fetchone()[0]
+    finally:
+        db.execute("COMMIT")
+    return Counts(
+        received=counters.get("received", 0),
+        pending=fates.get(PENDING, 0),
+        in_datasets=fates.get(TRAIN, 0),
+        held_out=fates.get(HOLDOUT, 0),
+        rejected=rejected,
+        duplicates=counters.get("duplicates", 0),
+        last_seq=last or 0,
+        taken_upto=upto or 0,
+    )
+
+
+def count(home: Home) -> Counts:
+    """Both sides of the conservation law; all zero before the first record."""
+    try:
+        db = open_readonly(home.index_db)
+    except FileNotFoundError:
+        return Counts()
+    with closing(db):
+        return counts(db)
+
+
+def fresh(home: Home, after: int) -> int:
+    """How many pending records are newer than `after`: what the next job would look at first."""
+    try:
+        db = open_readonly(home.index_db)
+    except FileNotFoundError:
+        return 0
+    with closing(db):
+        row = db.execute("SELECT count(*) FROM records WHERE fate = 0 AND seq > ?", (after,)).fetchone()
+        return int(row[0])
