@@ -42,7 +42,9 @@ from reactord.ledger.sqlite import is_damage, set_aside
 log = logging.getLogger("reactord.ingest")
 T = TypeVar("T")
 
-LOOK_EVERY_MS = 250
+LOOK_EVERY_MS = 500
+#: how often the notifier wakes: at 50 an idle daemon spent most of its CPU here
+STEP_MS = 100
 BATCH_FILES = 200
 BATCH_BYTES = 8 * 1024 * 1024
 NAMES_PER_LOOK = 20_000
@@ -151,9 +153,16 @@ class Inbox:
             directory.mkdir(parents=True, exist_ok=True)
         armed = {directory: _identity(directory) for directory in directories}
         for _ in watch(
-            *directories, watch_filter=None, recursive=False, step=50, debounce=100, rust_timeout=LOOK_EVERY_MS,
-            yield_on_timeout=True, stop_event=self._stop, raise_interrupt=False,
-        ):  # fmt: skip
+            *directories,
+            watch_filter=None,
+            recursive=False,
+            step=STEP_MS,
+            debounce=2 * STEP_MS,
+            rust_timeout=LOOK_EVERY_MS,
+            yield_on_timeout=True,
+            stop_event=self._stop,
+            raise_interrupt=False,
+        ):
             self.turn()
             if any(_identity(directory) != identity for directory, identity in armed.items()):
                 return  # removed and made again: the old watch is dead without a word
