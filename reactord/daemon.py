@@ -16,27 +16,30 @@ import signal
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import orjson
 import psutil
 
 from reactord import __version__, durable, logs
-from reactord.errors import AlreadyRunning, EnvironmentTrouble
+from reactord.errors import AlreadyRunning, EnvironmentTrouble, ReactordError
 from reactord.home import Home
 from reactord.http.sidecar import Sidecar
 from reactord.ipc.inbox import Inbox
 from reactord.jobs.driver import Driver
 from reactord.jobs.machine import JobMachine
 from reactord.jobs.slot import Slot
-from reactord.jobs.stages import Services
+from reactord.jobs.stages import Services, will_pass
+from reactord.ledger.sqlite import is_damage
 from reactord.ledger.state import Store
 from reactord.public import Public
 from reactord.settings import Settings
 from reactord.threads import in_thread
 
 log = logging.getLogger("reactord")
+T = TypeVar("T")
 
 RETRY_S = 2.0
 LOCK_TRIES = 5
@@ -55,7 +58,19 @@ def run(home: Home, settings: Settings) -> int:
         ) from None
     with _only_daemon(home):
         logs.set_up(home.logs, settings.log_level)
-        return asyncio.run(_Daemon(home, settings).run())
+        try:
+            return asyncio.run(_Daemon(home, settings).run())
+        except ExceptionGroup as group:
+            known, bugs = group.split(ReactordError)
+            if known and not bugs:
+                raise _first(known) from None
+            raise
+
+
+def _first(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 @contextlib.contextmanager
@@ -110,7 +125,6 @@ class _Daemon:
         sidecar = Sidecar(self.settings, self.home, inbox, public)
         await sidecar.start()
         public.port = sidecar.port
-        self._note(sidecar.port)
         try:
             await self._serve(stop, public, inbox, sidecar)
         finally:
@@ -138,10 +152,11 @@ class _Daemon:
 
     async def _work(self, public: Public, inbox: Inbox, sidecar: Sidecar) -> None:
         """Recover, then drive jobs; a disk that is full at the start is waited for."""
+        await _patiently(public, lambda: self._note(sidecar.port))
         while not inbox.intake.ready:
             public.trouble = inbox.intake.trouble
             await asyncio.sleep(0.02)
-        store = await self._open_store(public)
+        store = await _patiently(public, self._open_store)
         slot = Slot(self.home.locks, time.time)
         services = Services(self.home, self.settings, store, JobMachine(store), inbox, slot, time.time)
         driver = Driver(services, public.moved)
@@ -155,14 +170,16 @@ class _Daemon:
         finally:
             store.close()
 
-    async def _open_store(self, public: Public) -> Store:
-        while True:
-            try:
-                return Store(self.home.state_db)
-            except sqlite3.OperationalError as trouble:
-                public.trouble = f"state.db: {trouble}"
-                log.warning("cannot open state.db: %s; trying again", trouble)
-                await asyncio.sleep(RETRY_S)
+    def _open_store(self) -> Store:
+        try:
+            return Store(self.home.state_db)
+        except sqlite3.DatabaseError as trouble:
+            if not is_damage(trouble):
+                raise
+            raise EnvironmentTrouble(
+                f"{self.home.state_db} is damaged ({trouble}), and only it knows the jobs. Restore it from a backup,"
+                " or move it away to start without them."
+            ) from None
 
     def _note(self, port: int) -> None:
         """Tell the next one who holds the home, and the command line where to ask."""
@@ -176,3 +193,16 @@ class _Daemon:
             "experience_threshold": self.settings.experience_threshold,
         }
         durable.publish(self.home.daemon_note, orjson.dumps(note))
+
+
+async def _patiently(public: Public, do: Callable[[], T]) -> T:
+    """Do it again until the disk lets us; meanwhile everybody can read why we are still starting."""
+    while True:
+        try:
+            return do()
+        except (OSError, sqlite3.OperationalError) as trouble:
+            if not will_pass(trouble):
+                raise
+            public.trouble = f"cannot start yet: {trouble}"
+            log.warning("cannot start yet: %s; trying again", trouble)
+            await asyncio.sleep(RETRY_S)

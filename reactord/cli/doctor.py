@@ -119,6 +119,8 @@ def _train_extra(_: Home) -> list[Finding]:
 
 def _home(home: Home) -> list[Finding]:
     path = home.reactor
+    if home.root.exists() and not home.root.is_dir():
+        return [Finding("home", False, f"{path_text(home.root)} is no directory", "choose another one: --home DIR")]
     if not path.exists():
         return [Finding("home", True, f"{path_text(home.root)}: not made yet, `reactord run` makes it")]
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):

@@ -18,7 +18,7 @@ from reactord.errors import EnvironmentTrouble
 from reactord.home import Home
 
 #: the state file is refreshed every 10 s; older than this, a daemon that lives does not answer for itself
-SILENT_S = 60.0
+SILENT_S = 25.0
 
 
 class NotRunning(EnvironmentTrouble):

@@ -5,6 +5,7 @@ Nothing here needs the daemon. A part that cannot be read is a problem that is s
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -27,6 +28,8 @@ SCHEMA_VERSION = 1
 #: failures older than this are history, not problems
 RECENT_S = 7 * 24 * 3600.0
 MAX_PROBLEMS = 3
+#: with less than this nothing can be written down
+MIN_ROOM_BYTES = 1024 * 1024
 #: what each kind of line in progress.jsonl tells
 _SAID = {
     "note": ("text",),
@@ -188,6 +191,9 @@ def _standing(view: View) -> list[Problem]:
     found = [Problem(error, "reactord logs") for error in daemon.errors]
     if daemon.running and daemon.heard_at is not None and view.at - daemon.heard_at > presence.SILENT_S:
         found.append(Problem(f"the daemon has said nothing for {view.at - daemon.heard_at:.0f} s", "reactord logs"))
+    disk = os.statvfs(view.home.root) if view.home.root.is_dir() else None
+    if disk and disk.f_bavail * disk.f_frsize < MIN_ROOM_BYTES:
+        found.append(Problem(f"the disk of {path_text(view.home.root)} is full", "free some space: reactord doctor"))
     if view.counts is not None and not view.counts.balanced:
         found.append(Problem("the ledger does not balance; please report it", "reactord ledger --json"))
     return found

@@ -14,6 +14,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -60,6 +61,10 @@ class DatasetVersion:
     manifest: dict[str, Any]
 
 
+class LostParent(BadInput):
+    """The version that this one would go on from is gone, or not what it was."""
+
+
 @dataclass(slots=True)
 class _Parent:
     """The version this one goes on from."""
@@ -81,7 +86,7 @@ def build(  # noqa: PLR0913 - a version depends on exactly these
     """Build one version in the existing, empty directory `into`.
 
     `records` are the pending records up to ledger position `upto`, in any order; `as_of` (epoch seconds) is "now" for
-    the pairing window; `parent` is a published version's directory. Raises BadInput for a parent that does not verify
+    the pairing window; `parent` is a published version's directory. Raises LostParent for a parent that does not verify
     and Conservation if a record got no fate or two.
     """
     ordered = sorted(records, key=lambda record: (record.seq, record.identity))
@@ -104,6 +109,8 @@ def build(  # noqa: PLR0913 - a version depends on exactly these
         "counts": _counts(len(ordered), sides, fates, carried_dropped),
         "not_paired": _not_paired(verdicts, selection),
         "length_bias": lengths.bias([*sides["train"], *sides["holdout"]], lambda text: len(tokens(text))),
+        "date_range": _date_range(ordered, fates),
+        "sources": _tally(r.format for r in _used(ordered, fates)),
         "fates": fates,
     }
     return _write(manifest, sides, into)
@@ -131,9 +138,9 @@ def _load_parent(parent: Path | None) -> _Parent:
             for name, facts in manifest["files"].items()
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"the parent dataset {parent} cannot be read ({error}); train without it") from error
+        raise LostParent(f"the parent dataset {parent} cannot be read ({error}); train without it") from error
     if not good:
-        raise BadInput(f"the parent dataset {parent} was changed after it was made; train without it")
+        raise LostParent(f"the parent dataset {parent} was changed after it was made; train without it")
     return _Parent([parent.name], {side: read_examples(parent / f"{side}.jsonl") for side in SIDES})
 
 
@@ -263,6 +270,17 @@ def _not_paired(verdicts: Sequence[Verdict], selection: Selection) -> dict[str, 
         counts["winner_known_wrong"] += len(verdict.vetoed)
         counts["alone"] += len(verdict.group.answers) == 1
     return _tally(counts.elements())
+
+
+def _used(ordered: Sequence[StoredRecord], fates: Mapping[str, Any]) -> list[StoredRecord]:
+    used = {*fates["train"], *fates["holdout"]}
+    return [record for record in ordered if record.identity in used]
+
+
+def _date_range(ordered: Sequence[StoredRecord], fates: Mapping[str, Any]) -> list[str] | None:
+    """When the first and the last of the used records arrived, ISO 8601 in UTC; None when all examples are carried."""
+    at = [record.arrived_at for record in _used(ordered, fates)]
+    return [datetime.fromtimestamp(t, UTC).isoformat() for t in (min(at), max(at))] if at else None
 
 
 def _tally(items: Iterable[str]) -> dict[str, int]:

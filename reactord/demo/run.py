@@ -64,6 +64,10 @@ def command(home: Home, options: argparse.Namespace) -> int:
     for name in FOREIGN:
         os.environ.pop(name, None)
     report = _report_path(options.report or os.environ.get("REACTOR_DEMO_REPORT"))
+    if options.telemetry and not Path(options.telemetry).expanduser().is_file():
+        raise BadInput(
+            f"{path_text(options.telemetry)} is no file. Give a file of interactions, one JSON object a line."
+        )
     ours = _own_home(options.home)
     text.tell(f"the demo lives in {path_text(ours.root)}")
     lines = _copy(Path(options.telemetry), ours) if options.telemetry else write_sample(ours.telemetry)["lines"]
@@ -85,7 +89,7 @@ def command(home: Home, options: argparse.Namespace) -> int:
 # -- before ------------------------------------------------------------------------------------------------------------
 def _own_home(chosen: str | None) -> Home:
     """A fresh directory: made-up data in somebody's ledger could never be taken out again."""
-    name = time.strftime("home-%Y%m%d-%H%M%S")
+    name = f"home-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     root = Path(chosen).expanduser().absolute() if chosen else Path.cwd() / ".demo" / name
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise BadInput(f"{path_text(root)} is not empty. Choose a new directory: reactord demo --home DIR")

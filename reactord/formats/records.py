@@ -55,11 +55,21 @@ def load(raw: bytes) -> Any:  # noqa: ANN401 - any JSON value
     return value
 
 
+_KINDS = {
+    list: "a list",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
+
+
 def load_object(raw: bytes) -> dict[str, Any]:
     """Parse JSON that must be an object."""
     value = load(raw)
     if not isinstance(value, dict):
-        raise BadRecord(f"a JSON object is expected here, this is a {type(value).__name__}")
+        raise BadRecord(f"a JSON object is expected here: this is {_KINDS[type(value)]}; write one object")
     return value
 
 

@@ -28,6 +28,7 @@ from reactord.prime.manifest import Release
 from reactord.prime.snapshot import STATE_FRESH_S, PrimeSnapshot, look
 from reactord.prime.template import family_of
 from reactord.threads import in_thread
+from reactord.workdir import WorkDir
 
 POLL_S = 0.5
 
@@ -125,7 +126,7 @@ def _release(services: Services, job: Job, kept: Path) -> Release:
         template=family_of(base["chat_template"]),
         metrics=_metrics(job),
         created_at=job.created_at,
-        training_config={"recipe": job.request.get("recipe") or services.settings.recipe, "dataset": facts["dataset"]},
+        training_config={"recipe": WorkDir(services.home.jobs / job.id).spec().recipe, "dataset": facts["dataset"]},
     )
 
 

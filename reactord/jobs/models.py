@@ -118,8 +118,8 @@ def _line(home: Home, job: Job, row: Model, now: float) -> dict[str, Any]:
         "dataset": {
             "hash": f"sha256:{dataset}",
             "size": len(manifest["fates"]["train"]),
-            "date_range": manifest.get("date_range"),
-            "source_distribution": manifest.get("sources"),
+            "date_range": manifest["date_range"],
+            "source_distribution": manifest["sources"],
             "weighted_score": None,  # nothing here measures it
         },
         "eval_scores": facts.get("candidate", {}),

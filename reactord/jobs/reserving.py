@@ -116,10 +116,15 @@ def newest_base(services: Services) -> Path:
 
 
 def write_spec(services: Services, job: Job, hyper: Hyper, fence: int) -> JobSpec:
-    """Write spec.json, once in the life of a job: a later run continues the same work."""
+    """Write spec.json. Once a dataset is chosen, a later run continues the same work.
+
+    Until then a job that waits for its owner to correct a setting goes by the corrected one; only which records it may
+    look at is decided at its first start.
+    """
     settings, store, workdir = services.settings, services.store, WorkDir(services.home.jobs / job.id)
-    if workdir.spec_path.exists():
-        return workdir.spec()
+    former = workdir.spec() if workdir.spec_path.exists() else None
+    if former and (workdir.outcome("prepare") or {}).get("ok"):
+        return former
     deployed, datasets = store.deployed(), store.datasets()
     used = [model.version for model in store.models()] + [str(j.facts.get("version", "")) for j in store.jobs()]
     spec = JobSpec(
@@ -127,11 +132,11 @@ def write_spec(services: Services, job: Job, hyper: Hyper, fence: int) -> JobSpe
         recipe=job.request.get("recipe") or settings.recipe,
         base=settings.base_model,
         home=services.home.root,
-        upto=services.inbox.intake.last_seq,
-        as_of=services.clock(),
+        upto=former.upto if former else services.inbox.intake.last_seq,
+        as_of=former.as_of if former else services.clock(),
         parent_dataset=datasets[-1] if datasets else None,
         model_id=settings.model_id,
-        version=next_version(version for version in used if version),
+        version=former.version if former else next_version(version for version in used if version),
         seed=settings.seed,
         threads=settings.threads,
         hyper=hyper,

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 import orjson
 
-from reactord.errors import Conservation, EnvironmentTrouble
+from reactord.errors import BadInput, Conservation, EnvironmentTrouble
 from reactord.jobs.stages import Next, Services, StageFailed, run_stage
 from reactord.ledger.state import Job
+from reactord.prime import template
 
 T = TypeVar("T")
 
@@ -25,16 +26,25 @@ async def work(services: Services, job: Job) -> Next:
     await take_again(services)
     try:
         prepared = await run_stage(services, job, "prepare")
+        _speaks(services, job, str(prepared["base"]))
         dataset = str(prepared["dataset"])
         await asyncio.shield(take(services, job, dataset))  # index and state say the same, even of a cancelled job
         trained = await run_stage(services, job, "train")
     except StageFailed as failed:
         return failed.next
+    except BadInput as refused:
+        return Next("fail", str(refused), {"error": type(refused).__name__})
     except Conservation as broken:
         return Next("fail", str(broken), {"error": "Conservation"})
     facts = {"dataset": dataset, "counts": prepared.get("counts", {}), "base_name": prepared.get("base")}
     facts["training"] = {key: trained[key] for key in KEPT if key in trained}
     return Next("export", f"trained {trained.get('steps')} steps", facts)
+
+
+def _speaks(services: Services, job: Job, base_name: str) -> None:
+    """Found out before minutes of training: whether Prime will talk to this model as it was trained to be talked to."""
+    base = orjson.loads((services.home.base_models / base_name / "BASE.json").read_bytes())
+    template.require_id(str(job.facts["model_id"]), template.family_of(base["chat_template"]))
 
 
 async def take(services: Services, job: Job, dataset: str) -> None:

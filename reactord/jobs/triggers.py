@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from reactord.jobs.states import State
+from reactord.jobspec import Recipe
 from reactord.ledger.state import Job, Store
 from reactord.settings import Settings
 
@@ -25,7 +26,7 @@ class JobRequest(BaseModel):
     job_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,127}$")]
     born_of: Literal["threshold", "http", "cli"]
     model_type: Annotated[str, Field(max_length=64)] = "llm"
-    recipe: Annotated[str, Field(max_length=64)] | None = None
+    recipe: Recipe | None = None
     priority: Annotated[str, Field(max_length=32)] = "normal"
     hyper: dict[str, float] = {}
     experiences: int = 0  # how many came with the request

@@ -43,6 +43,11 @@ def template_of(stem: str) -> str:
     return _said(stem) or _FALLBACK
 
 
+def require_id(model_id: str, intended: str) -> None:
+    """`require` for every file name that a version of this model will have."""
+    require(f"{model_id}-v", intended)
+
+
 def require(stem: str, intended: str) -> None:
     """Raise BadRequest unless the name itself makes Prime choose `intended`."""
     chosen = _said(stem)

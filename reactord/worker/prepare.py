@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from reactord import durable
-from reactord.data.dataset import DatasetRecipe, DatasetVersion, build
+from reactord.data.dataset import DatasetRecipe, DatasetVersion, LostParent, build
 from reactord.errors import BadInput
 from reactord.ledger.reading import pending
 from reactord.worker import recipes
@@ -67,8 +68,18 @@ def _tokenizer(base: Base) -> Any:  # noqa: ANN401 - str -> list[int]
 
 
 def _publish(context: Context, tokenize: Any) -> DatasetVersion:  # noqa: ANN401 - str -> list[int]
-    spec, datasets = context.spec, context.home.datasets
+    datasets = context.home.datasets
     datasets.mkdir(parents=True, exist_ok=True, mode=0o700)
+    parent = context.spec.parent_dataset
+    try:
+        return _build(context, tokenize, datasets / parent if parent else None)
+    except LostParent as lost:  # its records were decided on long ago; what it would carry on is gone either way
+        context.note(str(lost).replace("train without it", "training without it"))
+        return _build(context, tokenize, None)
+
+
+def _build(context: Context, tokenize: Any, parent: Path | None) -> DatasetVersion:  # noqa: ANN401 - str -> list[int]
+    spec, datasets = context.spec, context.home.datasets
     scratch = datasets / f"{SCRATCH}{spec.job_id}"
     durable.remove_tree(scratch)
     scratch.mkdir(mode=0o700)
@@ -78,7 +89,7 @@ def _publish(context: Context, tokenize: Any) -> DatasetVersion:  # noqa: ANN401
             DatasetRecipe(name="dpo" if recipes.load(spec.recipe).needs_rejected() else "sft", seed=spec.seed),
             upto=spec.upto,
             as_of=spec.as_of,
-            parent=datasets / spec.parent_dataset if spec.parent_dataset else None,
+            parent=parent,
             tokenize=tokenize,
             into=scratch,
         )

@@ -12,6 +12,8 @@ import time
 import pytest
 from support.cli_house import reactord
 
+from reactord.home import Home
+
 PATIENCE_S = 30
 
 
@@ -56,7 +58,9 @@ def test_a_daemon_is_seen_asked_and_left(daemon):
     assert found["born_of"] == "cli"
     assert found["history"][0]["topic"] == "job.queued"
 
-    assert reactord("train", "--recipe", "no such recipe", "--wait", home=home).returncode in (1, 5)
+    refused = reactord("train", "--recipe", "no such recipe", home=home)
+    assert refused.returncode == 1
+    assert "choose one of dpo, sft" in refused.stderr
     assert reactord("cancel", "unknown", home=home).returncode == 1
     assert "ready on port" in reactord("logs", home=home).stdout
     assert reactord("events", home=home).stdout.count(job) >= 1
@@ -84,3 +88,15 @@ def test_a_config_that_becomes_right_needs_only_another_start(tmp_path):
     assert done.returncode == 1
     assert "port" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_damaged_state_is_one_line_and_stays_as_it_is(tmp_path):
+    home = Home(tmp_path)
+    home.create()
+    home.state_db.write_bytes(b"garbage" * 1000)
+    done = reactord("run", "--port", "0", home=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "is damaged" in done.stderr
+    assert "move it away" in done.stderr
+    assert home.state_db.read_bytes() == b"garbage" * 1000

@@ -184,6 +184,18 @@ def test_sigterm_ends_every_other_stage_at_once_and_the_next_run_finishes_it(who
     assert after[same] == before[same]
 
 
+@pytest.mark.parametrize("damage", ["gone", "changed"])
+def test_without_the_dataset_before_a_job_goes_on_alone_and_says_so(whole, home, model, damage):
+    parent = "0" * 64
+    if damage == "changed":
+        (home.datasets / parent).mkdir()
+        shutil.copy(whole.dataset / "manifest.json", home.datasets / parent)
+    work = tiny.job(home, f"parent-{damage}", model, upto=MANY, parent_dataset=parent)
+    assert tiny.run(work, "prepare") == 0, work.worker_log.read_text()[-3000:]
+    assert json.loads((work.dataset / "manifest.json").read_bytes())["parents"] == []
+    assert any("training without it" in line.get("text", "") for line in work.recent_progress())
+
+
 def test_a_fine_tune_that_changed_nothing_is_called_erased(whole):
     work = twin(whole, "erased", "export")
     zero_adapter(work)

@@ -148,6 +148,9 @@ class World:
 
 def make_dataset(home: Home, name: str = "d1") -> str:
     (home.datasets / name).mkdir(parents=True)
-    manifest = {"upto": 0, "counts": {}, "fates": {"train": [], "holdout": [], "rejected": {}, "waiting": []}}
+    manifest = {
+        "upto": 0, "counts": {}, "date_range": ["2026-11-20T00:00:00+00:00", "2026-11-21T00:00:00+00:00"],
+        "sources": {"telemetry": 2}, "fates": {"train": [], "holdout": [], "rejected": {}, "waiting": []},
+    }  # fmt: skip
     (home.datasets / name / "manifest.json").write_text(json.dumps(manifest))
     return name

@@ -65,6 +65,9 @@ def fill(home: Home) -> dict[str, Any]:
     directory = home.datasets / "d1"
     directory.mkdir(parents=True)
     (directory / "manifest.json").write_text(json.dumps(made))
+    base = home.base_models / "base"
+    base.mkdir()
+    (base / "BASE.json").write_text(json.dumps({"name": "base", "chat_template": "<|im_start|>"}))
     return made
 
 

@@ -93,6 +93,12 @@ def test_a_full_disk_and_little_memory_are_told_with_what_is_needed(check, monke
     assert "wait" in found["memory"]["cure"]
 
 
+def test_a_home_that_is_a_file_is_not_one_that_is_yet_to_be_made(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["doctor", "--home", str(tmp_path / "file")]) != 0
+    assert "is no directory" in capsys.readouterr().out
+
+
 def test_a_port_of_somebody_else_is_found(check, monkeypatch):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from types import SimpleNamespace
 
 import pytest
 from support.cli_house import PORT, House
@@ -86,6 +88,16 @@ def test_a_daemon_that_lives_but_is_silent_is_degraded(house):
         view = look(house.home, time.time())
     assert view.health == "degraded"
     assert "said nothing for 100 s" in view.problems[0].text
+
+
+def test_a_full_disk_degrades_even_a_daemon_that_says_nothing_of_it(house, capsys, monkeypatch):
+    real = os.statvfs(house.home.root)
+    full = SimpleNamespace(f_bavail=0, f_frsize=real.f_frsize)
+    monkeypatch.setattr(os, "statvfs", lambda _: full)
+    with house.running():
+        code, said = as_json(house, capsys)
+    assert (code, said["health"]) == (4, "degraded")
+    assert any("is full" in str(problem) for problem in said["problems"])
 
 
 def test_the_ledger_line_adds_up(house, capsys):

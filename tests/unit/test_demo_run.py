@@ -176,7 +176,7 @@ def test_somebody_elses_interactions_are_copied_and_start_a_job_however_few(play
 
 @pytest.mark.parametrize(
     ("file", "words"),
-    [("no.jsonl", "No such file or directory"), ("empty.jsonl", "is empty. Give a file of interactions")],
+    [("no.jsonl", "is no file. Give a file of interactions"), ("empty.jsonl", "is empty. Give a file of interactions")],
 )
 def test_interactions_that_cannot_be_read_end_the_demo_in_one_line(play, tmp_path, file, words):
     (tmp_path / "empty.jsonl").write_text("\n\n")

@@ -196,6 +196,8 @@ async def test_one_lineage_line_tells_its_descent(deployment):
     assert (line["gate_decision"], line["probation_result"]) == ("APPROVED", None)
     assert line["deployed_at"] == "1970-01-12T13:46:40+00:00"
     assert (line["dataset"]["hash"], line["model_hash"]) == ("sha256:d1", SHA256)
+    assert line["dataset"]["date_range"][1] == "2026-11-21T00:00:00+00:00"
+    assert line["dataset"]["source_distribution"] == {"telemetry": 2}
     assert line["parent_model"] == str(deployment.prime / BEFORE)
 
 

@@ -64,6 +64,40 @@ async def test_a_worker_holds_the_slot_and_the_end_of_the_job_gives_it_back(worl
     assert dlm.holder(home.locks, NAME) is None
 
 
+async def test_a_name_that_would_mislead_prime_is_refused_before_a_record_is_decided_on(world, home):
+    workdir = plan(home)
+    object.__setattr__(world.settings, "model_id", "jarvis-llama-3-small")
+    world.start()
+    world.ask()
+
+    job = await world.until_over()
+
+    assert (job.state, job.facts["error"]) == ("failed", "BadRequest")
+    assert "choose a model_id that contains one of" in job.cause
+    assert starts(workdir) == ["prepare"]
+    assert world.store.datasets() == []
+
+
+async def test_a_job_that_waits_for_a_setting_goes_by_the_corrected_one(world, home):
+    refusal = {"ok": False, "cause": "missing_model", "message": "correct base_model in the settings"}
+    workdir = plan(home, prepare={"do": "refuse", "facts": refusal})
+    object.__setattr__(world.settings, "base_model", "/nonexistent")
+    world.start()
+    world.ask()
+    await world.until(lambda: world.job().facts.get("end_reason") == "missing_model")
+    before = workdir.spec()
+    await world.stop()
+    plan(home)
+    object.__setattr__(world.settings, "base_model", "/models/there")
+    world.clock.now += ENVIRONMENT_RETRY_S
+    await world.restart()
+
+    assert (await world.until_over()).state == "completed"
+    after = workdir.spec()
+    assert (before.base, after.base) == ("/nonexistent", "/models/there")
+    assert (before.upto, before.as_of, before.version) == (after.upto, after.as_of, after.version)
+
+
 async def test_a_dataset_that_does_not_add_up_stops_the_job_and_changes_nothing(world, home, taken):
     plan(home)
     taken["fates"]["train"].pop()

@@ -62,6 +62,8 @@ def identities(raw: list[bytes]) -> list[str]:
         (b'{"experiences": [], "dataset_path": "/x"}', "not both"),
         (b'{"config": [1]}', "`config`"),
         (b'{"priority": 1}', "`priority`"),
+        (b'{"recipe": "xyz"}', "choose one of dpo, sft"),
+        (b'{"recipe": "%s"}' % (b"x" * 4000), "choose one of dpo, sft"),
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused_in_words(raw, words):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from reactord.errors import BadConfig
+from reactord.home import Home
 from reactord.settings import MAX_CONFIG_BYTES, Env, Settings, load
 
 
@@ -21,6 +22,22 @@ def test_the_command_line_beats_the_environment_beats_the_file_beats_the_default
     settings = load(home, environ, port=3333, seed=None)
 
     assert (settings.port, settings.seed, settings.recipe) == (3333, 22, "sft")
+
+
+def test_a_log_level_may_be_written_in_small_letters(home):
+    assert load(home, {"LOG_LEVEL": "debug"}).log_level == "DEBUG"
+
+
+def test_a_home_that_is_a_file_is_named_as_such(tmp_path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(BadConfig, match="Choose another --home"):
+        load(Home(tmp_path / "file"), {})
+
+
+def test_an_empty_home_is_not_the_default_one():
+    with pytest.raises(BadConfig, match="--home is empty"):
+        Home.find("")
 
 
 def test_of_several_names_of_a_knob_the_first_that_is_set_wins(home):
@@ -53,6 +70,12 @@ def test_no_name_in_the_environment_sets_two_knobs():
         ('{"settle_s": NaN}', "not valid JSON"),
         ('{"hyper": {"learning_rate": 7}}', "hyper.learning_rate"),
         ('{"hyper": {"epochs": 7}}', "hyper.epochs"),
+        ('{"log_level": 5}', "log_level"),
+        ('{"log_level": "loud"}', "log_level"),
+        ('{"model_id": "../../x"}', "model_id"),
+        ('{"model_id": "/etc/evil"}', "model_id"),
+        ('{"model_id": ""}', "model_id"),
+        ('{"recipe": "xyz"}', "unknown recipe 'xyz'; choose one of dpo, sft"),
         (b"\xff\xfe{}", "not valid JSON"),
         (b" " * (MAX_CONFIG_BYTES + 1), "larger than"),
     ],

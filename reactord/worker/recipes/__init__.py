@@ -7,13 +7,12 @@ heavy: `peak_bytes` is asked by stages that must not load torch.
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from reactord.errors import BadRequest
-from reactord.jobspec import Hyper
+from reactord.jobspec import Hyper, recipe_names
 from reactord.memory import Sizes, has_bfloat16, lora_peak_bytes
 from reactord.worker.examples import Example
 
@@ -54,9 +53,8 @@ class Recipe(Protocol):
 
 def load(name: str) -> Recipe:
     """The recipe of this name. Raises BadRequest with the names there are."""
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    if name not in names:
-        raise BadRequest(f"unknown recipe {name!r}; choose one of {', '.join(names)}")
+    if name not in recipe_names():
+        raise BadRequest(f"unknown recipe {name!r}; choose one of {', '.join(recipe_names())}")
     return cast("Recipe", importlib.import_module(f"{__name__}.{name}"))
 
 

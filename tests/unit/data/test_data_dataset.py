@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from datetime import datetime
 
 import orjson
 import pytest
@@ -10,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_data_experience import FIELDS, JSON
 
-from reactord.data.dataset import read_examples
+from reactord.data.dataset import LostParent, read_examples
 from reactord.data.query import read
 from reactord.data.split import overlap
-from reactord.errors import BadInput, Conservation
+from reactord.errors import Conservation
 
 DAY_S = 86_400
 
@@ -263,15 +264,26 @@ def test_an_sft_version_takes_the_chosen_sides_of_a_dpo_parent_and_not_the_rever
 
 @pytest.mark.parametrize("file", ["manifest.json", "train.jsonl", "holdout.jsonl"])
 @pytest.mark.parametrize("damage", ["changed", "missing", "garbage"])
-def test_a_damaged_parent_is_refused_and_says_what_to_do(tmp_path, file, damage):
+def test_a_damaged_parent_is_refused(tmp_path, file, damage):
     parent = published(made(stored(day(20)), tmp_path / "p"), tmp_path)
     path = parent / file
     if damage == "missing":
         path.unlink()
     else:
         path.write_bytes(b"\xff[" if damage == "garbage" else path.read_bytes() + b" ")
-    with pytest.raises(BadInput, match="train without it"):
+    with pytest.raises(LostParent, match="train without it"):
         made(stored([]), tmp_path / "c", parent=parent)
+
+
+def test_a_version_tells_when_its_records_came_and_from_where(tmp_path):
+    version = made(stored(day(20)), tmp_path / "p")
+    used = version.manifest["fates"]["train"] + version.manifest["fates"]["holdout"]
+    assert sum(version.manifest["sources"].values()) == len(used) > 0
+    first, last = map(datetime.fromisoformat, version.manifest["date_range"])
+    assert first <= last
+    assert first.tzinfo is not None
+    alone = made(stored([]), tmp_path / "c", parent=published(version, tmp_path))
+    assert (alone.manifest["date_range"], alone.manifest["sources"]) == (None, {})
 
 
 # -- sft --------------------------------------------------------------------------------------------------------------
