@@ -154,3 +154,9 @@ def make_dataset(home: Home, name: str = "d1") -> str:
     }  # fmt: skip
     (home.datasets / name / "manifest.json").write_text(json.dumps(manifest))
     return name
+
+
+def make_base(home: Home, name: str = "base") -> None:
+    """A converted base that speaks ChatML."""
+    (home.base_models / name).mkdir()
+    (home.base_models / name / "BASE.json").write_text(json.dumps({"name": name, "chat_template": "<|im_start|>"}))

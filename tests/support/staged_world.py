@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from support.job_world import World
+from support.job_world import World, make_base
 from support.ledgers import line, manifest, pending
 
 from reactord.home import Home
@@ -65,9 +65,7 @@ def fill(home: Home) -> dict[str, Any]:
     directory = home.datasets / "d1"
     directory.mkdir(parents=True)
     (directory / "manifest.json").write_text(json.dumps(made))
-    base = home.base_models / "base"
-    base.mkdir()
-    (base / "BASE.json").write_text(json.dumps({"name": "base", "chat_template": "<|im_start|>"}))
+    make_base(home)
     return made
 
 

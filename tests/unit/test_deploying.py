@@ -8,7 +8,7 @@ import json
 
 import pytest
 from support.disks import WatchedDisk
-from support.job_world import World, make_dataset
+from support.job_world import World, make_base, make_dataset
 
 from reactord import durable
 from reactord.home import Home
@@ -55,9 +55,7 @@ class Deployment:
 
     def _job(self, state: str, facts: dict) -> None:
         make_dataset(self.home)
-        base = self.home.base_models / "tiny"
-        base.mkdir()
-        (base / "BASE.json").write_text(json.dumps({"name": "tiny", "chat_template": "<|im_start|>"}))
+        make_base(self.home, "tiny")
         self.work_dir.create(
             JobSpec(
                 job_id="j", base="tiny", home=self.home.root, upto=0, as_of=1.0, model_id=MODEL_ID, version=VERSION,

@@ -6,9 +6,10 @@ import asyncio
 import errno
 import sqlite3
 from concurrent.futures import Future
+from dataclasses import replace
 
 import pytest
-from support.job_world import World, make_dataset
+from support.job_world import World, make_base, make_dataset
 
 from reactord.errors import EnvironmentTrouble
 from reactord.jobs import driver as module
@@ -534,13 +535,18 @@ async def test_a_daemon_that_is_stopped_in_the_moment_in_which_a_job_is_asked_fo
     assert world.task.cancelled()
 
 
+def named(job):
+    return replace(job, facts={"model_id": "jarvis-openhermes"})
+
+
 @pytest.fixture
 def prepared(home, monkeypatch):
     """A job whose stages have their outcomes."""
     make_dataset(home, "d1")
+    make_base(home)
 
     async def outcome(services, job, stage):
-        return {"ok": True, "dataset": "d1", "steps": 1}
+        return {"ok": True, "dataset": "d1", "base": "base", "steps": 1}
 
     monkeypatch.setattr(training, "run_stage", outcome)
 
@@ -549,7 +555,7 @@ async def test_a_rebuilt_index_is_told_of_the_earlier_datasets_before_the_next_o
     make_dataset(home, "d0")
     world.store.insert_dataset("d0", "another", 1.0)
 
-    said = await training.work(world.driver.services, world.ask())
+    said = await training.work(world.driver.services, named(world.ask()))
 
     assert said.trigger == "export"
     assert world.inbox.taken == ["d0", "d1"]
@@ -559,7 +565,7 @@ async def test_a_rebuilt_index_is_told_of_the_earlier_datasets_before_the_next_o
 async def test_a_job_cancelled_while_its_dataset_is_taken_leaves_index_and_state_in_agreement(world, home, prepared):
     taking: Future[None] = Future()
     world.inbox.take = lambda dataset, manifest: taking
-    at_work = asyncio.create_task(training.work(world.driver.services, world.ask()))
+    at_work = asyncio.create_task(training.work(world.driver.services, named(world.ask())))
     await asyncio.sleep(0.01)
     taking.set_running_or_notify_cancel()  # the ingest thread is at it
 

@@ -40,7 +40,7 @@ def test_refused_parts_are_counted_by_their_reason_and_reported_with_their_place
 
     counts = ledger.index.counts()
     assert counts.pending == 3
-    assert counts.rejected == {"not JSON": 2, "a JSON object is expected here, this is a list": 1,
+    assert counts.rejected == {"not JSON": 2, "a JSON object is expected here": 1,
                                "experience_not_an_object": 1}  # fmt: skip
     assert counts.balanced
     cut = [entry.raw[offset : offset + length] for entry, offset, length, _ in ledger.refusals]
