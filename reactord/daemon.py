@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,9 +28,11 @@ from reactord import __version__, durable, logs
 from reactord.errors import AlreadyRunning, EnvironmentTrouble, ReactordError
 from reactord.home import Home
 from reactord.http.sidecar import Sidecar
+from reactord.ipc.commands import Commands
 from reactord.ipc.inbox import Inbox
 from reactord.jobs.driver import Driver
 from reactord.jobs.machine import JobMachine
+from reactord.jobs.orders import Orders
 from reactord.jobs.slot import Slot
 from reactord.jobs.stages import Services, will_pass
 from reactord.ledger.sqlite import is_damage
@@ -160,14 +163,18 @@ class _Daemon:
         slot = Slot(self.home.locks, time.time)
         services = Services(self.home, self.settings, store, JobMachine(store), inbox, slot, time.time)
         driver = Driver(services, public.moved)
+        ended = threading.Event()
+        commands = Commands(self.home, Orders(driver, lambda: public.phase, ended), time.time)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(slot.keep(), name="slot")
                 group.create_task(driver.run(), name="driver")
                 public.ready(services, driver)
                 sidecar.ready(services, driver)
+                group.create_task(in_thread(_obey, commands, ended), name="commands")
                 log.info("ready on port %d, home %s", sidecar.port, self.home.root)
         finally:
+            ended.set()
             store.close()
 
     def _open_store(self) -> Store:
@@ -193,6 +200,13 @@ class _Daemon:
             "experience_threshold": self.settings.experience_threshold,
         }
         durable.publish(self.home.daemon_note, orjson.dumps(note))
+
+
+def _obey(commands: Commands, ended: threading.Event) -> None:
+    """Look for commands until the daemon stops."""
+    while not ended.wait(commands.turn()):
+        pass
+    commands.close()
 
 
 async def _patiently(public: Public, do: Callable[[], T]) -> T:

@@ -133,7 +133,7 @@ def append(path: Path, data: bytes, *, mode: int = 0o600, sync: bool = True) -> 
         os.close(descriptor)
 
 
-def claim(source: Path, target: Path) -> None:
+def claim(source: str | Path, target: str | Path) -> None:
     """Move a file that others may see to a place that is ours. Raises FileNotFoundError if somebody was faster."""
     disk.rename(source, target)
 
@@ -146,7 +146,7 @@ def move(source: Path, target: Path) -> None:
         sync_directory(source.parent)
 
 
-def remove(path: Path) -> None:
+def remove(path: str | Path) -> None:
     """Unlink; a file that is gone already is what was wanted."""
     try:
         disk.unlink(path)

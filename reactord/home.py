@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from reactord import durable
 from reactord.errors import BadConfig
 
 
@@ -163,7 +165,7 @@ class Home:
 
     def create(self) -> None:
         """Make every directory we read from or write to; ours are private (0700), so they come first."""
-        for path in (
+        ours = (
             self.reactor,
             self.ledger,
             self.journal,
@@ -174,8 +176,12 @@ class Home:
             self.base_models,
             self.quarantine,
             self.logs,
-        ):
+        )
+        for path in ours:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for parent in dict.fromkeys((self.root.parent, *(path.parent for path in ours))):
+            with contextlib.suppress(PermissionError):  # of a parent that is not ours
+                durable.sync_directory(parent)  # a drop file that is claimed must not vanish with a directory of ours
         for path in (
             self.telemetry,
             self.events,

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypedDict
 
 import orjson
 
-EvidenceKind = Literal["correction", "verifier", "outcome", "rating", "feedback", "brevity", "standing"]
+EvidenceKind = Literal["correction", "verifier", "outcome", "rating", "feedback", "ready_made", "brevity", "standing"]
 
 
 class Check(TypedDict):

@@ -12,30 +12,36 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from reactord.data import ready_made, turns
+from reactord.formats import autonomy
 from reactord.ledger.reading import StoredRecord
 
 MAX_PROMPT_CHARS = 8_000
 MAX_REPLY_CHARS = 16_000
 MAX_ID_CHARS = 256
 
-Kind = Literal["answer", "correction", "feedback"]
+Kind = Literal["answer", "correction", "feedback", "pair"]
 Outcome = Literal["success", "failure", "unknown"]
 
 PROMPT = (
-    "user_input", "prompt", "original_prompt", "query", "question", "text", "input_text", "instruction", "user_message",
+    "user_input", "prompt", "original_prompt", "query", "question", "text", "input_text", "user_prompt", "user_message",
     "message", "command", "input",
 )  # fmt: skip
-REPLY = ("assistant_output", "response", "completion", "output", "answer", "reply", "output_text")
+REPLY = (
+    "assistant_output", "response", "completion", "output", "answer", "reply", "output_text", "agent_response",
+)  # fmt: skip
 ORIGINAL = ("original_response",)
 CORRECTED = ("corrected_response", "correction_text")
 SYSTEM = ("system_context", "system_prompt", "system")
 MODEL = ("model_id", "model", "model_name", "model_version")
-REFERENCE = ("interaction_id", "original_event_id", "refers_to", "response_id", "parent_event_id", "correlation_id")
+REFERENCE = ("refers_to", "interaction_id", "original_event_id", "response_id", "parent_event_id", "correlation_id")
 IDENTITY = ("event_id", "experience_id", "record_id", "id")
 COMPLEXITY = ("complexity_level", "complexity")
 TYPE = ("event_type", "type")
 FEEDBACK = ("user_feedback", "feedback_text", "feedback_notes", "feedback")
 SIMPLE = ("simple", "low", "trivial", "easy")
+#: how an experience ended, told later
+UPDATE = "outcome_update"
 #: these record that something happened; nobody was asked and nobody answered
 NOT_INTERACTIONS = ("error", "metric", "heartbeat")
 
@@ -47,12 +53,15 @@ _BLAME = re.compile(
     r"(?:(?:this|that|it) (?:is|was) |that's )?"
     r"(?:thumbs[ _]down|negative|-1|bad|wrong|incorrect|unhelpful|no|not (?:correct|right|helpful|true))(?: answer)?"
 )
-_TURN = re.compile(r"(?m)^(System|User|Human|Assistant|AI): ?")
 
 
 @dataclass(frozen=True, slots=True)
 class Experience:
-    """A normalised record. The reply of a correction is the original one; feedback has no prompt and no reply."""
+    """A normalised record.
+
+    The reply of a correction is the original one, that of a pair the rejected one; `corrected` is the better one.
+    Feedback has no prompt and no reply.
+    """
 
     identity: str
     seq: int
@@ -69,6 +78,8 @@ class Experience:
     rating: float | None  # 1..5
     opinion: int  # -1 blame, 0 none, +1 praise
     complex: bool  # the sender says this is no simple question
+    chosen_model: str = "unknown"  # of a pair: who gave the better answer
+    claim: str = ""  # of a pair: by what measure it was found better
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +103,21 @@ def normalise(record: StoredRecord) -> Experience | Refused:
 
 
 def _read(record: StoredRecord) -> Experience:
+    if ready_made.is_pair(record.body):
+        return _pair(record)
     layers = _layers(record.body)
-    rating, opinion = _rating(layers), _opinion(layers)
+    stated = _text(layers, TYPE).casefold()
+    _may_teach(layers, stated)
+    rating, opinion, outcome = _rating(layers), _opinion(layers), _outcome(layers, stated)
     original, corrected = _text(layers, ORIGINAL), _text(layers, CORRECTED)
     refers_to = _text(layers, REFERENCE)[:MAX_ID_CHARS] or None
-    kind: Kind = "correction" if corrected else _kind(_text(layers, TYPE).casefold())
-    spoken, prompt = _undialogued(_text(layers, PROMPT))
+    kind: Kind = "correction" if corrected else _kind(stated)
+    spoken, prompt, reply = _said(layers)
     system = _text(layers, SYSTEM) or spoken
-    reply = original or _text(layers, REPLY) if kind == "correction" else _text(layers, REPLY)
+    reply = original or reply if kind == "correction" else reply
     if kind == "feedback":
         _require(refers_to, "feedback_without_reference")
-        _require(rating is not None or opinion, "feedback_without_opinion")
+        _require(rating is not None or opinion or outcome != "unknown", "feedback_without_opinion")
     else:
         _require(prompt, "no_prompt")
         _require(reply or (kind == "correction" and refers_to), "no_reply")
@@ -112,9 +127,38 @@ def _read(record: StoredRecord) -> Experience:
         identity=record.identity, seq=record.seq, arrived_at=record.arrived_at, kind=kind,
         event_id=_text(layers[:1], IDENTITY)[:MAX_ID_CHARS] or None, refers_to=refers_to,
         prompt=prompt, system=system or None, reply=reply, corrected=corrected,
-        model=_text(layers, MODEL)[:MAX_ID_CHARS] or "unknown", outcome=_outcome(layers), rating=rating,
+        model=_text(layers, MODEL)[:MAX_ID_CHARS] or "unknown", outcome=outcome, rating=rating,
         opinion=opinion, complex=_text(layers, COMPLEXITY).casefold() not in ("", *SIMPLE),
     )  # fmt: skip
+
+
+def _pair(record: StoredRecord) -> Experience:
+    """A preference that somebody else found."""
+    layers = [record.body]
+    spoken, prompt = turns.undialogued(_text(layers, ("prompt",)))
+    system = _text(layers, SYSTEM) or spoken
+    rejected, chosen = _text(layers, ("rejected",)), _text(layers, ("chosen",))
+    _require(prompt, "no_prompt")
+    _require(min(len(chosen), len(rejected)) >= ready_made.MIN_CHARS, "pair_side_too_short")
+    _require(chosen != rejected, "pair_sides_equal")
+    _require(len(prompt) + len(system) <= MAX_PROMPT_CHARS, "prompt_too_long")
+    _require(max(len(rejected), len(chosen)) <= MAX_REPLY_CHARS, "reply_too_long")
+    return Experience(
+        identity=record.identity, seq=record.seq, arrived_at=record.arrived_at, kind="pair", event_id=None,
+        refers_to=None, prompt=prompt, system=system or None, reply=rejected, corrected=chosen,
+        model=_text(layers, ("rejected_model",))[:MAX_ID_CHARS] or "unknown", outcome="unknown", rating=None,
+        opinion=0, complex=False, chosen_model=_text(layers, ("chosen_model",))[:MAX_ID_CHARS] or "unknown",
+        claim=ready_made.claim(record.body),
+    )  # fmt: skip
+
+
+def _may_teach(layers: list[dict[str, Any]], stated: str) -> None:
+    """Raise _Unusable for what its sender, or the way it ended, keeps from training."""
+    if stated.startswith(autonomy.PREFIX):
+        ended = autonomy.classify(stated)
+        _require(ended in ("success", "failure"), f"autonomy_{ended}")
+    _require(next(_values(layers, ("should_train",)), None) is not False, "sender_says_not_to_train")
+    _require(_text(layers[:1], ("quality",)).casefold() != "rejected", "sender_rejected_it")
 
 
 def _require(fact: object, reason: str) -> None:
@@ -124,10 +168,10 @@ def _require(fact: object, reason: str) -> None:
 
 def _kind(stated: str) -> Kind:
     """What a record without a corrected answer is."""
-    _require(stated not in NOT_INTERACTIONS and not stated.startswith("autonomy:"), "not_an_interaction")
+    _require(stated not in NOT_INTERACTIONS, "not_an_interaction")
     # what Body's converter leaves of a correction: the texts are gone (body.md 3.1)
     _require(stated != "correction", "correction_without_answers")
-    return "feedback" if stated == "feedback" else "answer"
+    return "feedback" if stated in ("feedback", UPDATE) else "answer"
 
 
 def _layers(body: dict[str, Any]) -> list[dict[str, Any]]:
@@ -157,12 +201,17 @@ def _text(layers: list[dict[str, Any]], names: tuple[str, ...]) -> str:
     """The first non-blank string under these names. Raises _Unusable for one that is no Unicode text."""
     for value in _values(layers, names):
         if isinstance(value, str) and value.strip():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise _Unusable("not_unicode") from None
+            _require(_is_unicode(value), "not_unicode")
             return value.strip()
     return ""
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _number(layers: list[dict[str, Any]], names: tuple[str, ...], low: float, high: float) -> float | None:
@@ -172,12 +221,27 @@ def _number(layers: list[dict[str, Any]], names: tuple[str, ...], low: float, hi
     return None
 
 
-def _outcome(layers: list[dict[str, Any]]) -> Outcome:
-    stated = _text(layers, ("outcome",)).casefold()
+def _outcome(layers: list[dict[str, Any]], kind: str) -> Outcome:
+    if kind == "feedback":
+        return "unknown"  # that feedback was taken says nothing about what it is about
+    stated = autonomy.classify(kind) if kind.startswith(autonomy.PREFIX) else _text(layers, ("outcome",)).casefold()
     if stated in ("success", "failure"):
         return "success" if stated == "success" else "failure"
     flag = next((value for value in _values(layers, ("success",)) if isinstance(value, bool)), None)
     return "unknown" if stated or flag is None else "success" if flag else "failure"
+
+
+def _said(layers: list[dict[str, Any]]) -> tuple[str, str, str]:
+    """(system, question, reply), from fields of their own, or else from a list of turns."""
+    prompt, reply, spoken = _text(layers, PROMPT), _text(layers, REPLY), ""
+    given = _text(layers, ("input",))
+    if prompt == given and (instruction := _text(layers, ("instruction",))):
+        prompt = f"{instruction}\n\n{given}" if given else instruction
+    if not prompt and (found := turns.find(layers)):
+        _require(all(map(_is_unicode, found)), "not_unicode")
+        spoken, prompt, reply = found[0], found[1], found[2] or reply
+    flat, prompt = turns.undialogued(prompt)
+    return spoken or flat, prompt, reply
 
 
 def _rating(layers: list[dict[str, Any]]) -> float | None:
@@ -186,24 +250,8 @@ def _rating(layers: list[dict[str, Any]]) -> float | None:
 
 def _opinion(layers: list[dict[str, Any]]) -> int:
     """Explicit feedback as a sign: a score of at least a half either way, or one plain word of praise or blame."""
-    score = _number(layers, ("feedback_score",), -1, 1)
+    score = _number(layers, ("feedback_score", "feedback", "user_feedback"), -1, 1)
     if score is not None and abs(score) >= 0.5:
         return 1 if score > 0 else -1
     said = " ".join(_text(layers, FEEDBACK).casefold().strip(" .!").split())
     return 1 if _PRAISE.fullmatch(said) else -1 if _BLAME.fullmatch(said) else 0
-
-
-def _undialogued(prompt: str) -> tuple[str, str]:
-    """(system, question) of a prompt that Prime flattened into lines `System: ...`, `User: ...`, `Assistant:`.
-
-    A dialogue of several user turns keeps them all: its last question alone would be another question.
-    """
-    turns = list(_TURN.finditer(prompt))
-    if not turns or not prompt.endswith(("Assistant:", "AI:")):
-        return "", prompt
-    prompt = prompt[: turns[-1].start()].strip()
-    asked = [turn for turn in turns if turn[1] in ("User", "Human")]
-    if len(asked) != 1 or len(turns) > 3:
-        return "", prompt
-    system = prompt[: asked[0].start()].strip()
-    return re.sub(r"^System: ?", "", system), prompt[asked[0].end() :].strip()

@@ -33,6 +33,7 @@ class Answer:
     opinion: int
     right: bool | None  # what the verifier says; None: it cannot tell
     corrects: frozenset[str]  # the texts a user replaced by this one
+    preferred_to: tuple[tuple[str, str], ...] = ()  # (a text that another program found worse, by what measure)
 
     @property
     def known_wrong(self) -> bool:
@@ -78,6 +79,7 @@ class _Draft:
     ratings: list[float] = field(default_factory=list)
     opinions: int = 0
     corrects: set[str] = field(default_factory=set)
+    preferred_to: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, source: Experience, model: str) -> None:
         self.models.add(model)
@@ -88,6 +90,8 @@ class _Draft:
         self.opinions += source.opinion
         if source.rating is not None:
             self.ratings.append(source.rating)
+        if source.kind == "feedback":  # how it ended, learned later
+            self.outcomes.add(source.outcome)
 
     def answer(self, query: Query) -> Answer:
         outcome: Outcome = "unknown"
@@ -97,7 +101,7 @@ class _Draft:
             text=self.text, prompt=self.prompt, models=tuple(sorted(self.models)), records=tuple(self.records),
             at=self.at, outcome=outcome, rating=fmean(self.ratings) if self.ratings else None,
             opinion=(self.opinions > 0) - (self.opinions < 0), right=verdict(query, self.text),
-            corrects=frozenset(self.corrects),
+            corrects=frozenset(self.corrects), preferred_to=tuple(sorted(self.preferred_to)),
         )  # fmt: skip
 
 
@@ -123,6 +127,10 @@ def gather(experiences: Sequence[Experience]) -> Gathered:
             better.add(e, CORRECTION)
             better.outcomes.add("success")
             better.corrects.add(original)
+        elif e.kind == "pair":
+            chosen = group.setdefault(e.corrected, _Draft(e.corrected, e.prompt))
+            chosen.add(e, e.chosen_model)
+            chosen.preferred_to.add((original, e.claim))
     follows: dict[str, str] = {}
     for e in experiences:
         if e.kind == "feedback":
@@ -140,7 +148,7 @@ def _given(group: dict[str, _Draft], e: Experience, text: str) -> _Draft:
     draft = group.setdefault(text, _Draft(text, e.prompt))
     draft.add(e, e.model)
     draft.judged(e)
-    draft.outcomes.add("unknown" if e.kind == "correction" else e.outcome)
+    draft.outcomes.add(e.outcome if e.kind == "answer" else "unknown")
     return draft
 
 

@@ -5,12 +5,14 @@
     outcome     one ended in success, the other in failure                      0.8
     rating      users rated them at least two points apart                      0.25 a point
     feedback    one was blamed in words, the other praised or a success         0.7
+    ready_made  another program chose between the two                           0.6
     brevity     the question is simple, both are right, one is at most half as long   0.5
     standing    one's model is usually better at this type of task (|z| >= 1.96)      up to 0.5
 
 The weights order reasons; they are no probabilities. Evidence that points both ways makes no pair, and an answer known
-to be wrong is never chosen. Standing speaks only where nothing else does, and learns nothing from brevity: to be terse
-is not to be right. Each question teaches one answer: the best one that nothing beats.
+to be wrong is never chosen. Standing speaks only where nothing else does, and learns nothing from brevity (to be terse
+is not to be right) or from what another program chose. Each question teaches one answer: the best one
+that nothing beats.
 """
 
 from __future__ import annotations
@@ -112,6 +114,7 @@ def evidence(group: Group, a: Answer, b: Answer, count: Count) -> list[Evidence]
         found.append(Evidence("outcome", "success against failure", 0.8))
     if a.rating is not None and b.rating is not None and a.rating - b.rating >= RATING_GAP:
         found.append(Evidence("rating", f"{a.rating:g} against {b.rating:g}", (a.rating - b.rating) / 4))
+    found += [Evidence("ready_made", detail, 0.6) for text, detail in a.preferred_to if text == b.text][:1]
     # praise alone says nothing about the other answer
     if b.opinion < 0 <= a.opinion and (a.opinion > 0 or a.outcome == "success"):
         found.append(Evidence("feedback", "the rejected answer was blamed", 0.7))
@@ -141,7 +144,7 @@ def _wins(verdicts: Sequence[Verdict]) -> dict[str, Counter[tuple[str, str]]]:
         pairs = {
             (winner, loser)
             for preference in verdict.beats
-            if any(item.kind != "brevity" for item in preference.evidence)
+            if any(item.kind not in ("brevity", "ready_made") for item in preference.evidence)
             for winner in preference.winner.models
             for loser in preference.loser.models
             if winner != loser and CORRECTION not in (winner, loser)

@@ -1,49 +1,87 @@
-"""What does an experience file say? (contract/body.md 3.4 and 8, 1.3)
+"""What does an experience file say? (contract/body.md 3.4, 8 and 1.3, contract/prime.md 3.3)
 
 As documented: `experiences_<type>_<ts>.json` holds `{batch_id, model_type, experiences: [...]}`. As really written:
 `5_<ms>_<id>.json` holds an event `learning_signal` whose `payload` carries packet_id and experiences. A bare list (the
-drop-box form) is accepted too.
+drop-box form) is accepted too, and one event or one experience alone.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, RootModel
 
 from reactord.errors import BadRecord
-from reactord.formats.records import Record, Refusal, content_identity, identity_of, load
+from reactord.formats import items
+from reactord.formats.door import Door, Format
+from reactord.formats.items import MAX_ITEMS
+from reactord.formats.records import Item, content_identity, load
+from reactord.formats.schema import Document, Id, require
 
-ITEM_KEYS = ("experience_id", "event_id", "id", "record_id")
-MAX_ITEMS = 100_000
+Items = Annotated[list[Any], Field(max_length=MAX_ITEMS, description="objects; see experience_item.json")]
 
 
-def parse(raw: bytes, where: str) -> list[Record | Refusal]:
-    """Read one whole file. Raises BadRecord when it holds no list of experiences."""
+class Packet(Document):
+    """What names a packet, and its items."""
+
+    experiences: Items
+    packet_id: Id = None
+    batch_id: Id = None
+
+
+class PacketEvent(Document):
+    """An event whose payload is a packet."""
+
+    payload: Packet
+    event_id: Id = None
+
+
+class OneExperience(Document):
+    """One experience alone, as it is sent over HTTP."""
+
+    experience: dict[str, Any]
+
+
+class Event(Document):
+    """One event; its payload is one experience, or says where experiences are."""
+
+    event_type: str
+    payload: dict[str, Any]
+    event_id: Id = None
+
+
+class Experiences(RootModel[Packet | PacketEvent | OneExperience | Event | Items]):
+    """A file of experiences."""
+
+
+def parse(raw: bytes, where: str) -> list[Item]:
+    """Read one whole file. Raises BadRecord when it holds nothing of the kind."""
     document = load(raw)
-    packet, items = _items(document)
-    if len(items) > MAX_ITEMS:
-        raise BadRecord(f"{len(items)} experiences in one file; send at most {MAX_ITEMS}")
-    return [_record(item, packet or content_identity(where, raw), i) for i, item in enumerate(items)]
-
-
-def _items(document: Any) -> tuple[str | None, list[Any]]:  # noqa: ANN401 - any JSON value
-    """(what names the packet, its items)."""
     if isinstance(document, list):
-        return None, document
+        return items.listed(document, content_identity(where, raw))
     if isinstance(document, dict):
-        inner = document.get("payload")
-        for holder in (inner if isinstance(inner, dict) else {}, document):
-            if isinstance(holder.get("experiences"), list):
-                names = {**document, **holder}
-                packet = identity_of(names, ("packet_id", "batch_id", "event_id"), "") or None
-                return packet, holder["experiences"]
-        if isinstance(inner, dict) and isinstance(document.get("event_type"), str):
-            # interaction_end, correction, feedback: one event, one record
-            return None, [{**inner, "event_type": document["event_type"], "event_id": document.get("event_id")}]
-    raise BadRecord("no list named `experiences`, neither at the top nor in `payload`")
+        payload = document.get("payload")
+        inner = payload if isinstance(payload, dict) else {}
+        for holder in (inner, document):
+            if isinstance(found := holder.get("experiences"), list):
+                names = (inner, document) if holder is inner else (document,)
+                return items.listed(found, items.packet_of(*names, fallback="") or content_identity(where, raw))
+        fallback = f"{content_identity(where, raw)}:0"
+        if isinstance(one := document.get("experience"), dict):
+            return [items.record(one, fallback)]
+        if isinstance(kind := document.get("event_type"), str) and isinstance(payload, dict):
+            return items.event(kind, document.get("event_id"), payload, fallback)
+    require(Experiences, document)
+    raise BadRecord("of no form that is read: compare it with docs/schemas/experiences.json")  # never silently dropped
 
 
-def _record(item: Any, packet: str, position: int) -> Record | Refusal:  # noqa: ANN401 - any JSON value
-    fallback = f"{packet}:{position}"
-    if not isinstance(item, dict):
-        return Refusal(content_identity(fallback), "experience_not_an_object")
-    return Record(identity_of(item, ITEM_KEYS, fallback), item)
+FORMAT = Format(
+    "experiences",
+    parse,
+    (
+        Door("drop", "trinity/events", r"experiences_[^/]*\.json"),
+        Door("drop", "trinity/events", r"5_\d+_[^/]*\.json"),
+        Door("drop", "trinity/inbox/reactor_core", r"[^./][^/]*\.json"),
+    ),
+    schema=Experiences,
+)

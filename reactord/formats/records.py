@@ -16,6 +16,7 @@ from reactord.errors import BadRecord
 #: orjson parses to 1024 and refuses to write beyond 254: what cannot be written again is not accepted
 MAX_DEPTH = 64
 MAX_IDENTITY_CHARACTERS = 256
+SHORT_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,25 @@ class Refusal:
     reason: str
 
 
-Parser = Callable[[bytes, str], list[Record | Refusal]]
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """A file that an event names: its lines are experiences, too."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """News about our own work (a deployment, a curriculum): no training data, but worth remembering as an event."""
+
+    topic: str
+    subject: str
+    facts: dict[str, Any]
+
+
+Item = Record | Refusal | Pointer | Notice
+#: bytes and where they come from -> what is in them; nothing in them for us is an empty list
+Parser = Callable[[bytes, str], list[Item]]
 
 
 def load(raw: bytes) -> Any:  # noqa: ANN401 - any JSON value
@@ -50,7 +69,9 @@ def load(raw: bytes) -> Any:  # noqa: ANN401 - any JSON value
             value = _mend(json.loads(raw.decode("utf-8-sig", errors="strict"), parse_int=_integer))
         except (ValueError, RecursionError):
             raise BadRecord(f"not JSON: {first}; send one complete UTF-8 JSON value") from None
-    if _depth_exceeds(value, MAX_DEPTH):
+    # no text nests deeper than it has opening brackets; in a short one they are counted sooner than it is walked
+    flat = len(raw) < SHORT_BYTES and raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH
+    if not flat and _depth_exceeds(value, MAX_DEPTH):
         raise BadRecord(f"nested deeper than {MAX_DEPTH} levels; flatten the document")
     return value
 
@@ -108,16 +129,18 @@ def _mend(value: Any) -> Any:  # noqa: ANN401
     return value
 
 
+_CONTAINERS = frozenset({dict, list})
+
+
 def _depth_exceeds(value: Any, limit: int) -> bool:  # noqa: ANN401
-    level = [value]
+    level: list[Any] = [value] if value.__class__ in _CONTAINERS else []
     for _ in range(limit):
         if not level:
             return False
         level = [
             child
             for item in level
-            if isinstance(item, dict | list)
-            for child in (item.values() if isinstance(item, dict) else item)
-            if isinstance(child, dict | list)
+            for child in (item.values() if item.__class__ is dict else item)
+            if child.__class__ in _CONTAINERS
         ]
     return bool(level)

@@ -139,7 +139,7 @@ def documents(order: Order, home: Home) -> Documents:
             raise BadRequest("the drop-box file holds no JSON list; write one list of experiences")
     parts = list(_pack(order.job, items or []))
     for part in parts:
-        FORMATS[FORMAT](part, order.job.job_id)
+        FORMATS[FORMAT].parse(part, order.job.job_id)
     return Documents(parts, len(items or []))
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reactord.errors import BadRecord
-from reactord.formats import FORMATS
+from reactord.formats import FORMATS, Item
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -42,19 +42,27 @@ class Instance:
     def of(cls, status: os.stat_result) -> Instance:
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
+    @classmethod
+    def at(cls, path: str | Path) -> Instance:
+        """Of what lies at `path` now, a link itself. Raises OSError."""
+        return cls.of(os.stat(path, follow_symlinks=False))  # noqa: PTH116 - thousands a second: no Path is made
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """A file that may be claimed now: its bytes, or the reason why they are refused."""
 
-    path: Path
     instance: Instance
     raw: bytes
     refused: str | None = None
+    items: list[Item] | None = None
 
 
-def look(path: Path, format_name: str, now: float, settle_s: float) -> Found | None:
-    """Read a drop file, or return None when it should be left alone for now (growing, gone, unreadable)."""
+def look(path: str | Path, format_name: str, now: float, settle_s: float, where: str = "") -> Found | None:
+    """Read a drop file, or return None when it should be left alone for now (growing, gone, unreadable).
+
+    `where` is what the parser is told of the place, by default the name.
+    """
     try:
         descriptor = os.open(path, _OPEN)
     except FileNotFoundError:
@@ -63,30 +71,26 @@ def look(path: Path, format_name: str, now: float, settle_s: float) -> Found | N
         if trouble.errno not in _UNOPENED:
             raise
         # set aside by its name alone: what a link points to is never touched
-        return Found(path, Instance.of(path.lstat()), b"", _UNOPENED[trouble.errno])
+        return Found(Instance.at(path), b"", _UNOPENED[trouble.errno])
     try:
         status = os.fstat(descriptor)
         instance = Instance.of(status)
         if reason := _unsafe(status):
-            return Found(path, instance, b"", reason)
+            return Found(instance, b"", reason)
         raw = None if stat.S_ISDIR(status.st_mode) or _being_written(descriptor) else _read(descriptor, status.st_size)
         if raw is None or len(raw) != status.st_size or Instance.of(os.fstat(descriptor)) != instance:
             return None
     finally:
         os.close(descriptor)
-    refused = None
     try:
-        FORMATS[format_name](raw, path.name)
+        return Found(instance, raw, items=FORMATS[format_name].parse(raw, where or os.path.basename(path)))  # noqa: PTH119
     except BadRecord as bad:
-        if now - status.st_mtime < settle_s:
-            return None
-        refused = str(bad)
-    return Found(path, instance, raw, refused)
+        return None if now - status.st_mtime < settle_s else Found(instance, raw, str(bad))
 
 
-def is_final(claimed: Path, instance: Instance) -> bool:
+def is_final(claimed: str | Path, instance: Instance) -> bool:
     """Whether a file that was renamed away is still what was looked at, and nobody can change it any more."""
-    if Instance.of(claimed.lstat()) != instance:
+    if Instance.at(claimed) != instance:
         return False
     try:
         descriptor = os.open(claimed, _OPEN)
@@ -119,8 +123,7 @@ def _being_written(descriptor: int) -> bool:
     try:
         # a writer who opens the file within these microseconds has the kernel signal us: SIGIO would end the process
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)  # given back when the descriptor is closed
     except OSError as trouble:
         return trouble.errno == errno.EAGAIN
     return False

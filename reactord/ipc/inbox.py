@@ -1,7 +1,7 @@
 """How does what lies at the doors get into the ledger, exactly once?
 
-One thread owns the journal and the index. It looks at every door when a notification wakes it and at least four times a
-second (a hint wakes us, the scan tells us), and takes what it finds in batches:
+One thread owns the journal and the index. While things arrive it looks at every door all the time; else when a
+notification wakes it, and at least twice a second (a hint wakes us, the scan tells us). It takes in batches:
 
     look -> claim by rename -> append to the journal, one fdatasync -> commit the index -> unlink
 
@@ -15,11 +15,11 @@ import contextlib
 import logging
 import os
 import queue
-import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,12 +29,17 @@ from watchfiles import watch
 
 from reactord import durable
 from reactord.errors import EnvironmentTrouble
-from reactord.formats import FORMATS
-from reactord.formats.records import content_identity
+from reactord.formats import FORMATS, Notice
 from reactord.home import Home
-from reactord.ipc import dropfile, tail
-from reactord.ipc.doors import Door, doors
+from reactord.ipc.batch import Batch, document, printable
+from reactord.ipc.doors import entrances
+from reactord.ipc.drops import Drops
 from reactord.ipc.quarantine import Quarantine
+from reactord.ipc.room import Room
+from reactord.ipc.rows import Rows
+from reactord.ipc.spools import Spools
+from reactord.ipc.tails import Tails
+from reactord.ledger import compaction
 from reactord.ledger.index import Index
 from reactord.ledger.journal import Entry, Journal, Place, batches
 from reactord.ledger.sqlite import is_damage, set_aside
@@ -45,11 +50,13 @@ T = TypeVar("T")
 LOOK_EVERY_MS = 500
 #: how often the notifier wakes: at 50 an idle daemon spent most of its CPU here
 STEP_MS = 100
-BATCH_FILES = 200
-BATCH_BYTES = 8 * 1024 * 1024
-NAMES_PER_LOOK = 20_000
-#: a drop file that does not parse is refused once it has been quiet for so long
-SETTLE_S = 2.0
+#: while things arrive there is no waiting for a notifier, which waits for a pause itself
+BUSY_S = 0.015
+#: nothing new for so long is an end of the bustle
+QUIET_S = 2.0
+MAX_NOTICES = 1000
+#: how often old segments are looked for
+TIDY_EVERY_S = 600.0
 RETRY_S = 5.0
 #: a disk that refuses is asked again after so long
 TROUBLE_S = 1.0
@@ -65,23 +72,7 @@ class Intake:
     fresh_after: int = 0
     last_seq: int = 0
     last_arrival_at: float = 0.0
-
-
-@dataclass(slots=True)
-class _Batch:
-    entries: list[Entry] = field(default_factory=list)
-    claimed: list[tuple[Path, str | None]] = field(default_factory=list)  # (file, reason it is refused for)
-    size_bytes: int = 0
-
-    def add(self, entry: Entry, file: Path | None = None) -> None:
-        self.entries.append(entry)
-        self.size_bytes += len(entry.raw)
-        if file is not None:
-            self.claimed.append((file, entry.meta.get("refused")))
-
-    @property
-    def full(self) -> bool:
-        return len(self.entries) >= BATCH_FILES or self.size_bytes >= BATCH_BYTES
+    notices: deque[Notice] = field(default_factory=lambda: deque(maxlen=MAX_NOTICES))  # for whoever tells them on
 
 
 class Inbox:
@@ -89,7 +80,12 @@ class Inbox:
 
     def __init__(self, home: Home, clock: Callable[[], float] = time.time) -> None:
         self.home, self.clock = home, clock
-        self.doors = doors(home)
+        self.doors = entrances(home)
+        self._drops = Drops(self.doors, str(home.claimed), clock, self._one_file)
+        stored = (lambda path: self.index.tail(path), clock, self._one_file)  # noqa: PLW0108 - the index may be made anew
+        self._tails = Tails(self.doors, *stored)
+        self._lookers = (self._drops, Spools(self.doors, *stored), Rows(self.doors, *stored), self._tails)
+        self._room = Room(home.ledger)
         self.intake = Intake()
         self.quarantine = Quarantine(home.quarantine, clock)
         self.journal = Journal(home.journal)
@@ -97,11 +93,11 @@ class Inbox:
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self.looked_upto = 0  # newest record that some job has looked at; set by the job driver
         self._stop = threading.Event()
-        self._claims = 0
+        self._taken = 0  # batches, ever
+        self._tidy_at = 0.0
         self._unfinished = True  # claimed files may be left from before
         self._damaged = False  # the index must be made anew
         self._unreadable: OSError | None = None  # what one file of this turn answered
-        self._quiet: dict[str, dropfile.Instance] = {}  # tailed files as they were when they held nothing new
 
     # -- from other threads ------------------------------------------------------------------------------------------
     def call(self, work: Callable[[], T]) -> Future[T]:
@@ -117,8 +113,8 @@ class Inbox:
         """
 
         def take_in() -> int:
-            FORMATS[format_name](raw, name)
-            return self._commit(_Batch([self._entry(format_name, name, raw)]))
+            items = FORMATS[format_name].parse(raw, printable(name))
+            return self._commit(Batch([document(format_name, name, raw, at=self.clock(), items=items)]))
 
         return self.call(take_in)
 
@@ -140,20 +136,21 @@ class Inbox:
                 except (RuntimeError, OSError) as trouble:
                     # a watch that dies (a name that is not UTF-8 is enough) costs latency, never a file
                     log.warning("file notifications failed (%s); looking without them for %.0f s", trouble, RETRY_S)
-                    deadline = time.monotonic() + RETRY_S
-                    while time.monotonic() < deadline and not self._stop.wait(LOOK_EVERY_MS / 1000):
-                        self.turn()
+                    self._look_again_and_again(LOOK_EVERY_MS / 1000, RETRY_S)
+                self._look_again_and_again(BUSY_S, QUIET_S)
         finally:
             self.close()
             self._turn_calls_away()
 
     def _look_when_woken(self) -> None:
-        directories = {door.directory for door in self.doors}
-        for directory in directories:
-            directory.mkdir(parents=True, exist_ok=True)
-        armed = {directory: _identity(directory) for directory in directories}
+        """Look when a notification comes, until something was taken in or a directory is another one."""
+        for door in self.doors:
+            if door.kind == "drop":  # what is ours is there to be dropped into
+                door.directory.mkdir(parents=True, exist_ok=True)
+        armed = {door.directory: _identity(door.directory) for door in self.doors}
+        taken = self._taken
         for _ in watch(
-            *directories,
+            *(directory for directory, identity in armed.items() if identity),
             watch_filter=None,
             recursive=False,
             step=STEP_MS,
@@ -164,8 +161,16 @@ class Inbox:
             raise_interrupt=False,
         ):
             self.turn()
-            if any(_identity(directory) != identity for directory, identity in armed.items()):
-                return  # removed and made again: the old watch is dead without a word
+            if self._taken != taken or any(_identity(directory) != known for directory, known in armed.items()):
+                return  # a directory that was removed and made again is watched no more, without a word
+
+    def _look_again_and_again(self, pause_s: float, quiet_s: float) -> None:
+        """Look without notifications, until nothing was taken in for `quiet_s`."""
+        taken, quiet_at = self._taken, time.monotonic() + quiet_s
+        while time.monotonic() < quiet_at and not self._stop.wait(pause_s):
+            self.turn()
+            if self._taken != taken:
+                taken, quiet_at = self._taken, time.monotonic() + quiet_s
 
     def open(self) -> None:
         """Recovery: replay what the journal has and the index lacks. A damaged index is made anew from the journal."""
@@ -186,6 +191,7 @@ class Inbox:
             self._damaged = False
         self.index = Index(self.home.index_db, self.quarantine.copy_line)
         self.journal.open(self._catch_up())
+        self._tails.named = self._on_the_bus(self.index.pointers())
         self.index.keep_claims(set(os.listdir(self.home.claimed)))  # noqa: PTH208 - names, not paths
         self._refresh()
 
@@ -193,7 +199,7 @@ class Inbox:
         """Enter into the index what the journal has beyond it; return where the journal ends."""
         end = self.index.cursor()
         for batch, after in batches(self.home.journal, end):
-            self.index.apply(batch, after)
+            self._enter(batch, after)
             end = after
         return end
 
@@ -216,6 +222,7 @@ class Inbox:
                 self._finish_claimed()
             while not self._stop.is_set() and self._look() and self._calls.empty():
                 pass
+            self._tidy()
         except (OSError, sqlite3.Error) as trouble:
             self._unfinished = True
             self._show(trouble)
@@ -224,7 +231,17 @@ class Inbox:
             else:
                 self._stop.wait(TROUBLE_S)
         else:
-            self._show(self._unreadable)
+            self._show(self._unreadable or self._room.trouble)
+
+    def _tidy(self) -> None:
+        """Compact one old segment, now and then; one at once, so that nothing waits for it long."""
+        if time.monotonic() < self._tidy_at:
+            return
+        number = compaction.next_segment(self.home.journal, self.index, self.clock())
+        if number is None:
+            self._tidy_at = time.monotonic() + TIDY_EVERY_S
+        else:
+            compaction.compact(self.home.journal, self.index, number)
 
     def _answer_calls(self) -> None:
         while not self._calls.empty():
@@ -245,7 +262,7 @@ class Inbox:
             if future.set_running_or_notify_cancel():
                 future.set_exception(EnvironmentTrouble("the ingest thread has ended; ask again after the restart"))
 
-    def _show(self, trouble: OSError | sqlite3.Error | None) -> None:
+    def _show(self, trouble: OSError | sqlite3.Error | str | None) -> None:
         words = str(trouble) if trouble else None
         if words and words != self.intake.trouble:
             log.error("cannot take everything in: %s. Nothing is lost; it goes on when the cause is gone.", words)
@@ -262,140 +279,84 @@ class Inbox:
     # -- one look ----------------------------------------------------------------------------------------------------
     def _look(self) -> bool:
         """Take one batch from the doors. True when there may be more."""
-        batch, more = _Batch(), False
-        for door in self.doors:
-            more |= self._look_at_drops(door, batch) if door.kind == "drop" else self._look_at_tails(door, batch)
+        batch, more = Batch(), False
+        for lookers in self._open():
+            more |= lookers.look(batch)
             if batch.full:
                 break
+        self._unfinished |= self._drops.unfinished
         if batch.entries:
             self._commit(batch)
         return more and bool(batch.entries)
 
-    def _look_at_drops(self, door: Door, batch: _Batch) -> bool:
-        names = []
-        with contextlib.suppress(FileNotFoundError), os.scandir(door.directory) as entries:
-            for entry in entries:
-                if door.admits(entry.name):
-                    names.append(entry.name)
-                    if len(names) >= NAMES_PER_LOOK:
-                        break
-        for name in sorted(names):
-            if batch.full:
-                return True
-            with self._one_file():
-                self._take_drop(door, door.directory / name, batch)
-        return len(names) >= NAMES_PER_LOOK
-
-    def _take_drop(self, door: Door, path: Path, batch: _Batch) -> None:
-        found = dropfile.look(path, door.format, self.clock(), SETTLE_S)
-        if found is None:
-            return
-        claim = self.home.claimed / self._claim_name(door, path.name)
-        try:
-            durable.claim(path, claim)
-        except FileNotFoundError:
-            return  # its writer, or another reader, was faster
-        if not dropfile.is_final(claim, found.instance):
-            self._unfinished = True  # it changed between the look and the claim: look again, in its new place
-            return
-        self._add_claimed(batch, claim, found)
-
-    def _add_claimed(self, batch: _Batch, claim: Path, found: dropfile.Found) -> None:
-        _, format_name, original = claim.name.split("~", 2)
-        batch.add(self._entry(format_name, original, found.raw, claim=claim.name, refused=found.refused), claim)
-
-    def _look_at_tails(self, door: Door, batch: _Batch) -> bool:
-        changed, more = [], False
-        with contextlib.suppress(FileNotFoundError), os.scandir(door.directory) as entries:
-            for entry in entries:
-                if door.admits(entry.name):
-                    instance = dropfile.Instance.of(entry.stat(follow_symlinks=False))
-                    if self._quiet.get(entry.name) != instance:  # a year has 365 files, and one of them grows
-                        changed.append((entry.name, instance))
-        for name, instance in sorted(changed):
-            if batch.full:
-                return True
-            with self._one_file():
-                if self._read_tail(door, door.directory / name, batch):
-                    more = True
-                else:
-                    self._quiet[name] = instance
-        return more
-
-    def _read_tail(self, door: Door, path: Path, batch: _Batch) -> bool:
-        stored = self.index.tail(str(path))
-        chunk = tail.read_new(path, tail.Position.decode(stored) if stored else None)
-        if chunk is None:
-            return False
-        place = {"path": str(path), "start": chunk.start, "position": chunk.position.encode()}
-        meta = {"format": door.format, "name": path.name, "at": self.clock(), "where": path.name, "tail": place}
-        if chunk.overlong:
-            meta["refused"] = f"a line longer than {tail.MAX_LINE_BYTES} bytes"
-            meta["identity"] = content_identity("refused", f"{path.name}@{chunk.start}", chunk.raw)
-        batch.add(Entry(meta, chunk.raw))
-        return True
+    def _open(self) -> Sequence[Drops | Spools | Rows | Tails]:
+        """The doors that the disk has room for."""
+        level = self._room.look()
+        return self._lookers if level == "plenty" else self._lookers[:1] if level == "low" else ()
 
     # -- commit ------------------------------------------------------------------------------------------------------
-    def _entry(
-        self, format_name: str, name: str, raw: bytes, *, claim: str | None = None, refused: str | None = None
-    ) -> Entry:
-        name = _printable(name)
-        meta: dict[str, Any] = {"format": format_name, "name": name, "at": self.clock(), "where": name}
-        if claim:
-            meta["claim"] = claim
-        if refused:
-            meta |= {"refused": refused, "identity": content_identity("refused", name, raw)}
-        return Entry(meta, raw)
-
-    def _commit(self, batch: _Batch) -> int:
+    def _commit(self, batch: Batch) -> int:
         """Journal, index, remove: the order is the guarantee. Returns how many records were new."""
         self._catch_up()  # what a failed apply left behind comes first, or the cursor would pass over it
         places, end = self.journal.append(batch.entries)
-        new = self.index.apply(zip(places, batch.entries, strict=True), end)
+        self._taken += 1
+        new = self._enter(zip(places, batch.entries, strict=True), end)
         for path, reason in batch.claimed:
             self._dispose(path, reason)
         if batch.claimed:
-            self.index.forget_claims([path.name for path, _ in batch.claimed])
-        if new:
-            self.intake.last_arrival_at = self.clock()
-        self._refresh()
+            self.index.forget_claims([_name(path) for path, _ in batch.claimed])
         return new
+
+    def _enter(self, batch: Iterable[tuple[Place, Entry]], end: Place) -> int:
+        """Into the index, and tell what that brought: now, or later when it has to be caught up with."""
+        applied = self.index.apply(batch, end)
+        if applied.new:
+            self.intake.last_arrival_at = self.clock()
+        self.intake.notices.extend(applied.notices)
+        if applied.pointed:
+            self._tails.named = self._on_the_bus(self.index.pointers())
+        if self.looked_upto == self.intake.fresh_after:  # else they are counted anew: that takes a look at each record
+            self.intake.fresh += applied.fresh
+            self.intake.last_seq = applied.last_seq
+        else:
+            self._refresh()
+        return applied.new
 
     def _refresh(self) -> None:
         after = self.looked_upto
         self.intake.fresh, self.intake.last_seq = self.index.fresh(after)
         self.intake.fresh_after = after
 
-    def _dispose(self, claim: Path, reason: str | None) -> None:
+    def _on_the_bus(self, named: list[str]) -> list[str]:
+        """Of the files that events have named those that lie on this bus, and not in what is ours alone."""
+        root, ours = os.path.realpath(self.home.root) + os.sep, os.path.realpath(self.home.ledger) + os.sep
+        real = {os.path.realpath(path) for path in named if os.path.isabs(path) and path.endswith(".jsonl")}  # noqa: PTH117
+        return sorted(path for path in real if path.startswith(root) and not path.startswith(ours))
+
+    def _dispose(self, claim: str, reason: str | None) -> None:
         """The ledger has it: unlink it, or set it aside with its reason when it was refused."""
         if reason is None:
             durable.remove(claim)
         else:
-            self.quarantine.take_file(claim, claim.name.split("~", 2)[2], reason)
+            self.quarantine.take_file(Path(claim), claim.split("~", 2)[2], reason)
 
     def _finish_claimed(self) -> None:
         """Go on with claimed files that a crash, a full disk or a changing file left behind."""
-        batch, left = _Batch(), False
+        batch, left = Batch(), False
         for name in sorted(os.listdir(self.home.claimed)):  # noqa: PTH208 - names, not paths
-            path = self.home.claimed / name
             if name.count("~") < 2 or batch.full:
                 left |= batch.full
                 continue  # somebody else's, or a later turn's
             known, reason = self.index.claimed(name)
+            path = f"{self.home.claimed}/{name}"
             if known:
                 self._dispose(path, reason)
                 self.index.forget_claims([name])
-            elif found := dropfile.look(path, name.split("~")[1], self.clock(), SETTLE_S):
-                self._add_claimed(batch, path, found)
             else:
-                left = True
+                left |= not self._drops.look_again(path, batch)
         if batch.entries:
             self._commit(batch)
-        self._unfinished = left
-
-    def _claim_name(self, door: Door, name: str) -> str:
-        self._claims += 1
-        return f"{time.time_ns():020d}-{self._claims:06d}~{door.format}~{_printable(name)[-120:]}"
+        self._drops.unfinished, self._unfinished = False, left
 
 
 def _identity(directory: Path) -> tuple[int, int] | None:
@@ -406,9 +367,8 @@ def _identity(directory: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _printable(name: str) -> str:
-    """A file name as ASCII that JSON, logs and other file systems can carry."""
-    return re.sub(r"[^ -~]|/", lambda bad: f"\\u{ord(bad[0]):04x}", name)
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
-__all__ = ["Inbox", "Intake", "Place"]
+__all__ = ["Inbox", "Intake"]

@@ -17,31 +17,44 @@ from reactord.ledger.journal import Entry
 
 log = logging.getLogger("reactord.ingest")
 
+#: refused parts of files that are not ours
+MAX_COPIES = 1000
+
 
 class Quarantine:
     """The directory `quarantine/`. `clock` gives epoch seconds. Both ways in can be gone again without harm."""
 
     def __init__(self, directory: Path, clock: Callable[[], float]) -> None:
         self.directory, self.clock = directory, clock
+        self._copies: int | None = None
 
     def take_file(self, file: Path, name: str, reason: str) -> None:
         """Move a file of ours here; `name` is what its sender called it."""
-        self._explain(self.directory / file.name, {"reason": reason, "name": name}, sync=True)
+        self._explain(self.directory / file.name, {"reason": reason, "name": name})
         durable.claim(file, self.directory / file.name)
         log.warning("quarantined %s: %s", name, reason)
 
     def copy_line(self, entry: Entry, offset: int, length: int, reason: str) -> None:
-        """Copy a refused line of a file that is not ours, under a name made of its content."""
-        if "tail" not in entry.meta:
-            return  # a drop file is taken whole
+        """Copy a refused part of a file that is not ours, under a name made of its content."""
+        if "tail" not in entry.meta and "spool" not in entry.meta:
+            return  # a file of ours is taken whole
         raw, name = entry.raw[offset : offset + length], entry.meta["name"]
         aside = self.directory / f"{content_identity(name, raw)}.line"
-        if not aside.exists():
-            at = entry.meta["tail"]["start"] + offset
-            self._explain(aside, {"reason": reason, "name": name, "offset": at}, sync=False)
-            durable.publish(aside, raw, sync=False)
-            log.warning("quarantined a line of %s at byte %s: %s", name, at, reason)
+        if not aside.exists() and self._may_copy():
+            at = entry.meta.get("tail", {}).get("start", 0) + offset
+            self._explain(aside, {"reason": reason, "name": name, "offset": at})
+            durable.publish(aside, raw)
+            log.warning("quarantined a part of %s at byte %s: %s", name, at, reason)
 
-    def _explain(self, aside: Path, why: dict[str, object], *, sync: bool) -> None:
+    def _may_copy(self) -> bool:
+        """An emitter of garbage must not fill our disk with copies of what lies in its own file, and in the journal."""
+        if self._copies is None:
+            self._copies = sum(1 for _ in self.directory.glob("*.line"))
+        if self._copies == MAX_COPIES:
+            log.warning("%s holds %d refused lines; more are counted, not copied", self.directory, MAX_COPIES)
+        self._copies += 1
+        return self._copies <= MAX_COPIES
+
+    def _explain(self, aside: Path, why: dict[str, object]) -> None:
         note = orjson.dumps({**why, "at": self.clock()}, option=orjson.OPT_INDENT_2)
-        durable.publish(aside.with_name(f"{aside.name}.reason.json"), note, sync=sync)
+        durable.publish(aside.with_name(f"{aside.name}.reason.json"), note)

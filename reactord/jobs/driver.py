@@ -27,6 +27,8 @@ log = logging.getLogger("reactord.jobs")
 
 #: the trigger by count is looked at so often; a submission wakes the driver at once
 LOOK_EVERY_S = 1.0
+#: whoever announced a shutdown gets so long to end us, before the job goes on
+CHECKPOINT_PAUSE_S = 30.0
 #: a disk that refused is asked again after so long
 TROUBLE_S = 5.0
 
@@ -51,6 +53,7 @@ class Driver:
         self._work: asyncio.Task[Next] | None = None
         self._stops: dict[str, Next] = {}  # what becomes of a running job that was told to stop
         self._wake = asyncio.Event()
+        self.draining = False  # no queued job is admitted any more
 
     # -- asked for from outside --------------------------------------------------------------------------------------
     def submit(self, request: JobRequest, cause: str) -> tuple[Job, bool]:
@@ -74,6 +77,19 @@ class Driver:
             return self._fire(job, cancel)
         self._stop_work(job_id, cancel)
         return job
+
+    def checkpoint(self, why: str) -> str | None:
+        """Have the running worker write down what it learned: its job queues and goes on from there. Returns its id."""
+        job = self.services.store.job(self.running) if self.running else None
+        if job is None or (trigger := ON_SHUTDOWN.get(State(job.state))) is None:
+            return None
+        self._stop_work(job.id, Next(trigger, why, {"not_before": self.services.clock() + CHECKPOINT_PAUSE_S}))
+        return job.id
+
+    def drain(self, why: str) -> None:
+        """Admit no more jobs until the next start; what runs may end."""
+        self.draining = True
+        log.warning("draining: %s", why)
 
     def _stop_work(self, job_id: str, what: Next) -> None:
         """The first to ask stops the work, once: a second CancelledError would interrupt the stopping itself.
@@ -111,10 +127,14 @@ class Driver:
                 if not recovered:
                     await training.take_again(self.services)
                     recovered = True
-                if chosen := next_job(self.services.store.live_jobs(), now):
+                live = self.services.store.live_jobs()
+                if self.draining:
+                    live = [job for job in live if job.state != State.QUEUED]
+                if chosen := next_job(live, now):
                     await self._drive(chosen)
                     self.trouble = None
                     continue
+                self._hear(now)
                 self._bear(now)
                 self.trouble = None
             except Exception as trouble:
@@ -132,6 +152,15 @@ class Driver:
         if words != self.trouble:
             log.error("the job waits: %s. It goes on by itself when the cause is gone.", words)
         self.trouble = words
+
+    def _hear(self, now: float) -> None:
+        """What peers tell of our work becomes an event. Twice after a crash, perhaps: it is news, not a record."""
+        notices, store = self.services.inbox.intake.notices, self.services.store
+        while notices:
+            notice = notices[0]
+            with store.transaction():
+                store.note(notice.topic, notice.subject, now, facts=notice.facts)
+            notices.popleft()
 
     def _bear(self, now: float) -> None:
         inbox, store = self.services.inbox, self.services.store

@@ -24,7 +24,7 @@ class JobRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     job_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,127}$")]
-    born_of: Literal["threshold", "http", "cli"]
+    born_of: Literal["threshold", "http", "cli", "command"]
     model_type: Annotated[str, Field(max_length=64)] = "llm"
     recipe: Recipe | None = None
     priority: Annotated[str, Field(max_length=32)] = "normal"

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from reactord.home import Home
 from reactord.ledger.sqlite import open_readonly
 
-#: the fate of a record, as index.db keeps it
-PENDING, TRAIN, HOLDOUT, REJECTED = 0, 1, 2, 3
+#: the fate of a record, as index.db keeps it; REFUSED at the door, REJECTED by a dataset
+PENDING, TRAIN, HOLDOUT, REJECTED, REFUSED = 0, 1, 2, 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ def counts(db: sqlite3.Connection) -> Counts:
         rejected: dict[str, int] = {}
         for fate, reason, n in db.execute("SELECT fate, reason, count(*) FROM records GROUP BY fate, reason"):
             fates[fate] = fates.get(fate, 0) + n
-            if fate == REJECTED:
-                rejected[reason] = n
+            if fate in (REJECTED, REFUSED):
+                rejected[reason] = rejected.get(reason, 0) + n
         counters = dict(db.execute("SELECT name, n FROM counters"))
         last = db.execute("SELECT max(seq) FROM records").fetchone()[0]
         upto = db.execute("SELECT max(upto) FROM taken").fetchone()[0]

@@ -16,13 +16,14 @@ import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from reactord import durable
+from reactord.formats import Item
 
 log = logging.getLogger("reactord.ingest")
 
@@ -40,6 +41,7 @@ class Entry:
 
     meta: dict[str, Any]
     raw: bytes
+    items: list[Item] | None = field(default=None, compare=False)  # what `raw` says, where somebody has read it already
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -65,10 +67,10 @@ class Journal:
         A segment that does not end there (a torn batch, or bytes are missing) is left as it is, for good: nothing that
         may still be read is ever cut off, and the reader stops at a torn batch by itself.
         """
-        while (size := _size_of(_segment_path(self.directory, end.segment))) != end.offset:
+        while (size := _size_of(segment_path(self.directory, end.segment))) != end.offset:
             log.warning("segment %d has %d bytes, %d were read; going on in the next", end.segment, size, end.offset)
             end = Place(end.segment + 1, 0)
-        path = _segment_path(self.directory, end.segment)
+        path = segment_path(self.directory, end.segment)
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             durable.sync_directory(self.directory)
@@ -93,25 +95,16 @@ class Journal:
         if self._descriptor is None or self._size >= SEGMENT_BYTES:
             self._next_segment()
         assert self._descriptor is not None
-        start, parts, places = self._size, [], []
-        position = start
-        for entry in entries:
-            header = b"E %d %s\n" % (len(entry.raw), orjson.dumps(entry.meta))
-            if len(header) > MAX_LINE_BYTES or len(entry.raw) > MAX_RAW_BYTES:
-                raise ValueError(f"a journal entry of {len(header)} bytes of header, {len(entry.raw)} of content")
-            places.append(Place(self._segment, position + len(header)))
-            parts += [header, entry.raw, b"\n"]
-            position += len(header) + len(entry.raw) + 1
-        body = b"".join(parts)
-        commit = b"C %d %d %08x\n" % (len(entries), len(body), zlib.crc32(body))
+        start = self._size
+        batch, offsets = framed(entries)
         try:
-            durable.write_all(self._descriptor, body + commit)
+            durable.write_all(self._descriptor, batch)
             durable.disk.fsync(self._descriptor)
         except OSError:
             self._abandon(start)
             raise
-        self._size = position + len(commit)
-        return places, Place(self._segment, self._size)
+        self._size = start + len(batch)
+        return [Place(self._segment, start + offset) for offset in offsets], Place(self._segment, self._size)
 
     def _next_segment(self) -> None:
         self.close()
@@ -128,7 +121,29 @@ class Journal:
             self.close()
 
 
-def _segment_path(directory: Path, number: int) -> Path:
+def framed(entries: Sequence[Entry]) -> tuple[bytes, list[int]]:
+    """A whole batch as it stands in a segment, and where in it the raw bytes of each entry begin.
+
+    Raises ValueError for what the reader would take for a torn batch.
+    """
+    parts: list[bytes] = []
+    offsets: list[int] = []
+    crc = size = 0
+    for entry in entries:
+        header = b"E %d %s\n" % (len(entry.raw), orjson.dumps(entry.meta))
+        if len(header) > MAX_LINE_BYTES or len(entry.raw) > MAX_RAW_BYTES:
+            raise ValueError(f"a journal entry of {len(header)} bytes of header, {len(entry.raw)} of content")
+        offsets.append(size + len(header))
+        for part in (header, entry.raw, b"\n"):
+            crc = zlib.crc32(part, crc)
+            parts.append(part)
+        size += len(header) + len(entry.raw) + 1
+    parts.append(b"C %d %d %08x\n" % (len(entries), size, crc))
+    return b"".join(parts), offsets
+
+
+def segment_path(directory: Path, number: int) -> Path:
+    """Where a segment lies."""
     return directory / f"{number:06d}.log"
 
 
@@ -150,7 +165,7 @@ def batches(directory: Path, after: Place) -> Iterator[tuple[list[tuple[Place, E
     for number in segments(directory):
         if number < after.segment:
             continue
-        with _segment_path(directory, number).open("rb") as file:
+        with segment_path(directory, number).open("rb") as file:
             file.seek(after.offset if number == after.segment else 0)
             while (batch := _read_batch(file, number)) is not None:
                 yield batch
@@ -186,6 +201,6 @@ def _read_batch(file: Any, segment: int) -> tuple[list[tuple[Place, Entry]], Pla
 
 def read_at(directory: Path, place: Place, length: int) -> bytes:
     """The raw bytes at a place that the index knows."""
-    with _segment_path(directory, place.segment).open("rb") as file:
+    with segment_path(directory, place.segment).open("rb") as file:
         file.seek(place.offset)
         return file.read(length)

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from reactord.formats import FORMATS, Record
+from reactord.formats import FORMATS, Item, Record
 from reactord.home import Home
 from reactord.ledger.journal import Place, read_at
 from reactord.ledger.sqlite import open_readonly
@@ -28,15 +28,16 @@ def pending(home: Home, upto: int) -> Iterator[StoredRecord]:
     """Every record that no dataset has decided on yet, in order of arrival, up to and including `upto`."""
     with closing(open_readonly(home.index_db)) as db:
         rows = db.execute(
-            "SELECT seq, identity, format, arrived_at, segment, offset, length, item, whence FROM records"
-            " WHERE fate = 0 AND seq <= ? ORDER BY seq",
+            "SELECT seq, identity, format, arrived_at, segment, e.offset, r.offset, length, item, whence, start"
+            " FROM records r JOIN entries e ON e.id = r.entry WHERE fate = 0 AND seq <= ? ORDER BY seq",
             (upto,),
         )
-        document: tuple[Place, list[Any]] | None = None  # the last drop file, parsed once for all its items
-        for seq, identity, name, arrived_at, segment, offset, length, item, whence in rows:
-            place = Place(segment, offset)
-            if document is None or document[0] != place:
-                document = (place, FORMATS[name](read_at(home.journal, place, length), whence))
-            record = document[1][max(item, 0)]
+        held: tuple[Place, list[Item]] | None = None  # the last bytes that were read, for all the items in them
+        for seq, identity, name, arrived_at, segment, begin, offset, length, item, whence, start in rows:
+            place = Place(segment, begin + offset)
+            if held is None or held[0] != place:
+                where = whence if start is None else f"{whence}@{start + offset}"
+                held = (place, FORMATS[name].parse(read_at(home.journal, place, length), where))
+            record = held[1][item]
             assert isinstance(record, Record)  # refusals are never pending
             yield StoredRecord(seq, identity.hex(), name, arrived_at, record.body)

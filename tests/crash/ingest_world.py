@@ -16,6 +16,7 @@ from support.ledgers import check, hexed, line
 
 from reactord import durable
 from reactord.home import Home
+from reactord.ipc import batch as batch_module
 from reactord.ipc import inbox as inbox_module
 from reactord.ipc.inbox import Inbox
 from reactord.ledger import journal as journal_module
@@ -104,7 +105,7 @@ class Steps:
 
 def take_in(root: Path, steps: Steps, mutate: Callable[[], None] = lambda: None) -> None:
     """What the child process does: everything at the doors, in small batches and small segments."""
-    inbox_module.BATCH_FILES, inbox_module.TROUBLE_S = 3, 0.0
+    batch_module.BATCH_FILES, inbox_module.TROUBLE_S = 3, 0.0
     journal_module.SEGMENT_BYTES = 1500
     mutate()
     steps.install()

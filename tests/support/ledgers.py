@@ -55,7 +55,7 @@ class Ledger:
 
     def add(self, *entries: Entry) -> int:
         places, end = self.journal.append(entries)
-        return self.index.apply(zip(places, entries, strict=True), end)
+        return self.index.apply(zip(places, entries, strict=True), end).new
 
     def rebuilt(self, taken: list[tuple[str, dict[str, Any]]]) -> Index:
         """Another index, made from the journal and the manifests alone."""
@@ -73,7 +73,8 @@ class Ledger:
 
 def dump(index: Index) -> dict[str, list[Any]]:
     """Everything that an index knows and that must not depend on how it came to know it."""
-    tables = {"records": RECORDS, "counters": "SELECT * FROM counters", "tails": "SELECT * FROM tails",
+    tables = {"records": RECORDS, "entries": "SELECT * FROM entries", "pointers": "SELECT * FROM pointers",
+              "counters": "SELECT * FROM counters", "tails": "SELECT * FROM tails",
               "cursor": "SELECT * FROM cursor", "taken": "SELECT * FROM taken"}  # fmt: skip
     return {name: index.db.execute(query).fetchall() for name, query in tables.items()}
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reactord.errors import BadRecord
-from reactord.formats import FORMATS, Record, Refusal
+from reactord.formats import FORMATS, Notice, Pointer, Record, Refusal
 from reactord.formats.experiences import MAX_ITEMS
 from reactord.formats.experiences import parse as experiences
 from reactord.formats.records import MAX_DEPTH, MAX_IDENTITY_CHARACTERS, load
@@ -59,6 +59,22 @@ def test_lines_without_an_id_are_told_apart_by_their_place_and_a_replay_is_not()
     first, second, again = (telemetry(line, where)[0].identity for where in ("f@0", "f@31", "f@0"))
 
     assert first == again != second
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("user_input", 17), ("assistant_output", ["a"]), ("outcome", {}), ("user_rating", "5"), ("user_rating", True),
+     ("metadata", []), ("data", "d"), ("event_type", None), ("model_id", 1.5)],
+)  # fmt: skip
+def test_a_field_that_we_use_and_that_is_of_another_kind_is_refused_and_named(field, value):
+    with pytest.raises(BadRecord, match=rf"^{field} is not .*; write "):
+        telemetry(_bytes({**CANONICAL, field: value}), "f@0")
+
+
+def test_a_field_that_we_do_not_use_may_be_anything():
+    line = {**CANONICAL, "confidence": "very", "tokens_used": [], "of tomorrow": {}}
+
+    assert telemetry(_bytes(line), "f@0") == [Record(CANONICAL["event_id"], line)]
 
 
 @pytest.mark.parametrize("wrong", ["", "x" * (MAX_IDENTITY_CHARACTERS + 1), 7, None, ["a"], {"a": 1}])
@@ -189,10 +205,10 @@ def test_deep_nesting_that_needs_the_second_chance_is_refused_too():
 @given(raw=st.binary(max_size=200))
 def test_no_bytes_at_all_do_more_than_be_refused(name, raw):
     try:
-        found = FORMATS[name](raw, "somewhere")
+        found = FORMATS[name].parse(raw, "somewhere")
     except BadRecord:
         return
-    assert all(isinstance(record, Record | Refusal) for record in found)
+    assert all(isinstance(item, Record | Refusal | Pointer | Notice) for item in found)
 
 
 JSON = st.recursive(
@@ -207,14 +223,14 @@ JSON = st.recursive(
 def test_whatever_is_accepted_has_an_identity_and_can_be_written_as_json_again(name, value):
     raw = json.dumps(value).encode()
     try:
-        found = FORMATS[name](raw, "somewhere")
+        found = FORMATS[name].parse(raw, "somewhere")
     except BadRecord:
         return
-    for record in found:
-        assert record.identity
-        if isinstance(record, Record):
-            orjson.dumps(record.body)
-    assert FORMATS[name](raw, "somewhere") == found
+    for item in found:
+        if isinstance(item, Record | Refusal):
+            assert item.identity
+        orjson.dumps(item.body if isinstance(item, Record) else item.facts if isinstance(item, Notice) else None)
+    assert FORMATS[name].parse(raw, "somewhere") == found
 
 
 def test_damaged_real_lines_are_read_or_refused_and_never_an_error_of_ours():

@@ -33,7 +33,10 @@ def _zipped(raw: bytes) -> bytes:
 
 def identities(raw: list[bytes]) -> list[str]:
     return [
-        record.identity for part in raw for record in FORMATS["experiences"](part, "x") if isinstance(record, Record)
+        record.identity
+        for part in raw
+        for record in FORMATS["experiences"].parse(part, "x")
+        if isinstance(record, Record)
     ]
 
 

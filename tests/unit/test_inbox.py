@@ -16,6 +16,7 @@ from support.ledgers import check, hexed, identities, line
 
 from reactord import durable
 from reactord.errors import BadRecord, EnvironmentTrouble
+from reactord.ipc import batch, doors, drops
 from reactord.ipc import inbox as module
 from reactord.ipc.inbox import Inbox
 from reactord.ledger import reading
@@ -118,17 +119,17 @@ def test_the_intake_tells_the_trigger_what_is_fresh(inbox, home, clock):
 
 
 def test_more_files_than_one_batch_holds_are_taken_in_one_turn(inbox, home):
-    for n in range(module.BATCH_FILES * 2 + 7):
+    for n in range(batch.BATCH_FILES * 2 + 7):
         _drop(home, f"{n:05d}", f"e{n}")
 
     inbox.turn()
 
-    assert inbox.index.counts().pending == module.BATCH_FILES * 2 + 7
+    assert inbox.index.counts().pending == batch.BATCH_FILES * 2 + 7
     assert _names(home.events) == []
 
 
 def test_a_batch_is_bounded_in_bytes_too(inbox, home, monkeypatch):
-    monkeypatch.setattr(module, "BATCH_BYTES", 100)
+    monkeypatch.setattr(batch, "BATCH_BYTES", 100)
     for n in range(20):
         _drop(home, f"{n:05d}", f"e{n}", "x" * 50)
 
@@ -170,7 +171,7 @@ def test_garbage_that_has_been_quiet_is_quarantined_unaltered_with_its_reason_an
     inbox.turn()
     assert _names(home.events) == ["experiences_bad.json"]
 
-    clock.ahead_s = module.SETTLE_S + 1
+    clock.ahead_s = drops.SETTLE_S + 1
     inbox.turn()
 
     assert _names(home.events) == _names(home.claimed) == []
@@ -275,7 +276,7 @@ def test_a_file_that_cannot_be_read_is_shown_as_a_trouble_and_keeps_no_other_wai
     else:
         path, real = _drop(home, "000", "x"), durable.claim
         monkeypatch.setattr(
-            durable, "claim", lambda source, target: _deny() if source == path else real(source, target)
+            durable, "claim", lambda source, target: _deny() if str(source) == str(path) else real(source, target)
         )
     _drop(home, "llm_1", "a")
     _append(home, line("b"))
@@ -303,7 +304,7 @@ def test_the_trouble_goes_with_its_cause(inbox, home):
 
 
 def test_names_that_can_never_be_taken_do_not_keep_the_thread_busy(inbox, home, monkeypatch):
-    monkeypatch.setattr(module, "NAMES_PER_LOOK", 3)
+    monkeypatch.setattr(doors, "NAMES_PER_LOOK", 3)
     for n in range(5):
         (home.events / f"experiences_{n}.json").mkdir()
 
@@ -319,7 +320,7 @@ def _meanwhile(monkeypatch, what):
 
     def claim(source, target):
         if todo:
-            todo.pop()(source)
+            todo.pop()(Path(source))
         real(source, target)
 
     monkeypatch.setattr(durable, "claim", claim)

@@ -66,7 +66,7 @@ def test_a_document_that_this_version_no_longer_reads_is_a_refusal_and_the_journ
     old = Entry({"format": "experiences", "name": "a", "at": 1.0, "where": "a"}, b'{"format": "of another day"}')
 
     assert ledger.add(old, chunk([line("a")])) == 2
-    assert ledger.index.counts().rejected == {"no list named `experiences`, neither at the top nor in `payload`": 1}
+    assert ledger.index.counts().rejected == {"experiences is missing": 1}
 
 
 def test_an_index_rebuilt_from_the_journal_and_the_manifests_is_the_same_index(ledger):
@@ -94,7 +94,7 @@ def test_every_pending_record_is_read_back_from_the_journal_as_it_was_sent(ledge
     stored = list(reading.pending(home, 100))
 
     assert [record.body["n"] for record in stored] == [1, 2, 3, 4, 5]
-    assert [record.seq for record in stored] == [1, 3, 4, 6, 7]
+    assert [record.seq for record in stored] == [1, 2, 4, 5, 6]
     assert [record.identity for record in stored] == pending(ledger.index)
     assert stored[3].identity == hexed("p:2")
     assert [record.format for record in stored] == ["telemetry"] * 2 + ["experiences"] * 3

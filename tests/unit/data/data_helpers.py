@@ -65,4 +65,6 @@ def examples(directory: Path):
 def parsed(path: Path):
     """The records of a telemetry file, as the ledger would hand them out."""
     lines = path.read_bytes().splitlines()
-    return stored([FORMATS["telemetry"](line, f"{path.name}:{i}")[0].body for i, line in enumerate(lines)], age_s=3600)
+    return stored(
+        [FORMATS["telemetry"].parse(line, f"{path.name}:{i}")[0].body for i, line in enumerate(lines)], age_s=3600
+    )

@@ -311,3 +311,18 @@ def taught(tmp_path, *bodies):
 )
 def test_sft_needs_one_good_answer(tmp_path, bodies, expected):
     assert taught(tmp_path, *bodies) == expected
+
+
+def test_a_ready_made_pair_becomes_one_example_of_one_record(tmp_path):
+    pair = {
+        "prompt": "Capital of Japan?", "chosen": "Tokyo.", "rejected": "As far as I know, Kyoto.", "chosen_score": 0.9,
+        "rejected_score": 0.4, "generation_method": "outcome_diff", "chosen_model": "small", "rejected_model": "large",
+    }  # fmt: skip
+    version = made(stored([pair]), tmp_path / "v", holdout_share=0)
+    (example,) = examples(version.directory)
+
+    assert (example.chosen, example.rejected) == ("Tokyo.", "As far as I know, Kyoto.")
+    assert (example.chosen_model, example.rejected_model) == ("small", "large")
+    assert [(e.kind, e.detail) for e in example.evidence] == [("ready_made", "outcome_diff: 0.9 against 0.4")]
+    assert example.records == (stored([pair])[0].identity,)
+    assert version.manifest["counts"]["by_evidence"] == {"ready_made": 1}

@@ -124,7 +124,20 @@ def test_only_plain_feedback_is_an_opinion(fields, opinion):
     [
         ({"event_type": "error", "user_input": "q"}, "not_an_interaction"),
         ({"event_type": "metric"}, "not_an_interaction"),
-        ({"type": "autonomy:committed", "input": {"text": "q"}}, "not_an_interaction"),
+        ({"type": "autonomy:committed", "input": {"text": "q"}}, "no_reply"),
+        ({"type": "autonomy:policy_denied", "input": {"text": "q"}}, "autonomy_infrastructure"),
+        ({"type": "autonomy:no_journal_lease"}, "autonomy_infrastructure"),
+        ({"type": "autonomy:superseded"}, "autonomy_deferred"),
+        ({"type": "autonomy:deduplicated"}, "autonomy_unknown"),
+        ({"type": "autonomy:never heard of"}, "autonomy_unknown"),
+        (said("q", "a", metadata={"should_train": False}), "sender_says_not_to_train"),
+        (said("q", "a", quality="rejected"), "sender_rejected_it"),
+        ({"prompt": "q", "chosen": "the one answer", "rejected": "the one answer"}, "pair_sides_equal"),
+        ({"prompt": "q", "chosen": "long enough", "rejected": "no"}, "pair_side_too_short"),
+        ({"prompt": " ", "chosen": "long enough", "rejected": "also long"}, "no_prompt"),
+        ({"prompt": "q", "chosen": "a" * (MAX_REPLY_CHARS + 1), "rejected": "also long"}, "reply_too_long"),
+        ({"type": "outcome_update", "refers_to": "e1", "outcome": "pending"}, "feedback_without_opinion"),
+        ({"messages": [{"role": "user", "content": "q"}]}, "no_prompt"),
         (said("", "a"), "no_prompt"),
         (said("q", ""), "no_reply"),
         (said("q", "  \n"), "no_reply"),
@@ -159,3 +172,98 @@ def test_garbage_never_raises_and_what_passes_is_bounded(body):
 
 def test_arrival_is_the_ledgers_not_the_senders():
     assert read(said("q", "a", timestamp="1999-01-01")).arrived_at == pytest.approx(NOW - 60)
+
+
+# -- what other producers write ----------------------------------------------------------------------------------------
+PAIR = {
+    "prompt": "User: Capital of Japan?\nAssistant:", "chosen": "Tokyo.", "rejected": "As far as I know, Kyoto.",
+    "chosen_model": "small", "rejected_model": "large", "chosen_score": 0.92, "rejected_score": 0.41,
+    "generation_method": "cross_model",
+}  # fmt: skip
+
+
+def test_a_ready_made_pair_says_who_chose_what_and_by_which_measure():
+    found = read(PAIR)
+
+    assert (found.kind, found.prompt, found.reply, found.corrected) == (
+        "pair",
+        "Capital of Japan?",
+        PAIR["rejected"],
+        "Tokyo.",
+    )
+    assert (found.model, found.chosen_model, found.claim) == ("large", "small", "cross_model: 0.92 against 0.41")
+
+
+@pytest.mark.parametrize(
+    ("fields", "claim"),
+    [
+        ({"generation_method": None}, "method not named: 0.92 against 0.41"),
+        ({"generation_method": "two\nlines"}, "method not named: 0.92 against 0.41"),
+        ({"chosen_score": True}, "cross_model: no scores"),
+        ({"rejected_score": None}, "cross_model: no scores"),
+    ],
+)
+def test_what_a_pair_does_not_say_is_not_invented(fields, claim):
+    assert read({**PAIR, **fields}).claim == claim
+
+
+def test_messages_are_a_question_and_its_answer():
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Capital of Peru?"},
+             {"role": "assistant", "content": "Lima"}]  # fmt: skip
+    found = read({"id": "r", "messages": turns, "metadata": {"success": True, "model_version": "m"}})
+
+    assert (found.system, found.prompt, found.reply) == ("Be brief.", "Capital of Peru?", "Lima")
+    assert (found.outcome, found.model, found.event_id) == ("success", "m", "r")
+
+
+def test_a_conversation_of_several_turns_keeps_them_and_answers_its_last_question():
+    turns = [("user", "Capital of Peru?"), ("assistant", "Lima"), ("user", "And of Chile?"), ("assistant", "Santiago"),
+             ("user", "Thanks")]  # fmt: skip
+    found = read({"data": {"turns": [{"role": role, "content": text} for role, text in turns]}})
+
+    assert found.prompt == "User: Capital of Peru?\nAssistant: Lima\nUser: And of Chile?"
+    assert found.reply == "Santiago"
+
+
+def test_an_instruction_and_its_input_are_one_question():
+    found = read({"instruction": "Translate to French.", "input": "Good morning", "output": "Bonjour"})
+
+    assert (found.prompt, found.reply) == ("Translate to French.\n\nGood morning", "Bonjour")
+
+
+def test_an_instruction_among_the_metadata_does_not_replace_what_was_asked():
+    assert read(said("q", "a", metadata={"instruction": "be kind"})).prompt == "q"
+
+
+def test_what_the_experience_recorder_writes_is_an_answer_and_its_update_is_feedback_with_an_outcome():
+    answer = read(
+        {"record_id": "r", "user_prompt": "q", "agent_response": "a", "model_name": "m", "outcome": "pending"}
+    )
+    update = read({"type": "outcome_update", "refers_to": "r", "outcome": "failure"})
+
+    assert (answer.kind, answer.event_id, answer.prompt, answer.reply, answer.outcome) == (
+        "answer",
+        "r",
+        "q",
+        "a",
+        "unknown",
+    )
+    assert (update.kind, update.refers_to, update.outcome) == ("feedback", "r", "failure")
+
+
+@pytest.mark.parametrize(("said_", "opinion"), [("thumbs_up", 1), (-1, -1), (0.2, None)])
+def test_primes_feedback_is_an_opinion_in_words_or_numbers(said_, opinion):
+    found = read({"event_type": "feedback", "refers_to": "r-9", "feedback": said_})
+
+    assert getattr(found, "opinion", None) == opinion
+
+
+@pytest.mark.parametrize(("ended", "outcome"), [("committed", "success"), ("failed", "failure")])
+def test_an_autonomy_event_teaches_by_how_it_ended_and_not_by_what_else_it_says(ended, outcome):
+    body = {"type": f"autonomy:{ended}", "input": {"text": "q"}, "output": {"text": "a"}, "success": ended == "failed"}
+
+    assert read(body).outcome == outcome
+
+
+def test_that_feedback_was_taken_is_no_success_of_what_it_is_about():
+    assert read(said("q", "", event_type="feedback", interaction_id="e1", feedback_text="wrong")).outcome == "unknown"

@@ -244,3 +244,51 @@ def test_whatever_people_say_a_sum_known_to_be_wrong_is_never_chosen(bodies):
         decided = {frozenset((p.winner.text, p.loser.text)) for p in verdict.beats}
         assert len(decided) == len(verdict.beats)
         assert not decided & {frozenset((a.text, b.text)) for a, b in verdict.conflicts}
+
+
+# -- pairs that another program made -----------------------------------------------------------------------------------
+def ready_made(prompt, chosen, rejected, **extra):
+    return {
+        "prompt": prompt, "chosen": chosen, "rejected": rejected, "chosen_model": "small", "rejected_model": "large",
+        "chosen_score": 0.9, "rejected_score": 0.4, "generation_method": "cross_model", **extra,
+    }  # fmt: skip
+
+
+def test_a_ready_made_pair_is_one_preference_and_keeps_its_method_and_scores():
+    (preference,) = only(ready_made(FRANCE, "It is Paris.", "It is Lyon.")).beats
+    (evidence,) = preference.evidence
+
+    assert (preference.winner.text, preference.winner.models) == ("It is Paris.", ("small",))
+    assert (preference.loser.text, preference.loser.models) == ("It is Lyon.", ("large",))
+    assert (evidence.kind, evidence.detail, evidence.weight) == ("ready_made", "cross_model: 0.9 against 0.4", 0.6)
+
+
+def test_a_ready_made_pair_never_makes_a_wrong_answer_the_chosen_one():
+    assert preferred(ready_made(SUM, "15 + 27 = 43", "15 + 27 = 42")) is None
+
+
+def test_a_ready_made_pair_that_a_user_contradicts_is_a_conflict():
+    found = only(ready_made(FRANCE, "It is Lyon.", "It is Paris."), corrected(FRANCE, "It is Lyon.", "It is Paris."))
+
+    assert not found.beats
+    assert len(found.conflicts) == 1
+
+
+def test_what_other_programs_chose_teaches_no_standing():
+    pairs = [ready_made(f"What is the capital of country {n}?", "It is this.", "It is that.") for n in range(40)]
+    unknown = [
+        said("Who wrote Emma?", "It was Austen.", "small", "unknown"),
+        said("Who wrote Emma?", "It was Eliot.", "large", "unknown"),
+    ]
+
+    assert all(e.kind == "ready_made" for v in verdicts(*pairs, *unknown) for p in v.beats for e in p.evidence)
+
+
+def test_how_an_answer_ended_may_be_told_later():
+    lines = [
+        said(FRANCE, "It is Lyon.", "a", "unknown", event_id="e1"),
+        said(FRANCE, "It is Paris.", "b", "success", event_id="e2"),
+        {"type": "outcome_update", "refers_to": "e1", "outcome": "failure"},
+    ]
+
+    assert preferred(*lines) == ("It is Paris.", "It is Lyon.", ["outcome"])

@@ -1,0 +1,125 @@
+"""What does the file to be checked hold? Read without following links or blocking, MAX_BYTES at most."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import re
+import sqlite3
+import stat
+import zlib
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from reactord.formats.schema import Problem
+from reactord.ipc.dropfile import MAX_FILE_BYTES
+from reactord.ipc.tail import MAX_LINE_BYTES
+
+MAX_BYTES = 64 * 1024 * 1024
+MAX_ROWS = 100_000
+_GZIP, _SQLITE, _BOM = b"\x1f\x8b", b"SQLite format 3\0", b"\xef\xbb\xbf"
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Unreadable(ValueError):
+    """The daemon would not even open this, or could not unpack it."""
+
+    def __init__(self, problem: str, cure: str) -> None:
+        super().__init__(problem)
+        self.problem = Problem("", problem, cure)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The bytes of a file, unpacked."""
+
+    raw: bytes
+    whole: bool = True
+    rows: bool = False  # they were a table: one row a line
+
+    def documents(self, *, lines: bool) -> tuple[list[tuple[int, bytes]], list[tuple[int, Problem]]]:
+        """(line number, document), and what is wrong with the file itself."""
+        if lines or self.rows:
+            return self._lines()
+        wrong = []
+        if len(self.raw) > MAX_FILE_BYTES:
+            wrong.append((0, Problem("", f"is larger than {MAX_FILE_BYTES} bytes", "split it, or write JSON lines")))
+        return ([(1, self.raw)] if not wrong else []), wrong
+
+    def _lines(self) -> tuple[list[tuple[int, bytes]], list[tuple[int, Problem]]]:
+        parts, wrong = self.raw.split(b"\n"), []
+        if (last := parts.pop()) and self.whole:
+            cure = "end every line with a newline: without it, the line is still being written"
+            wrong.append((len(parts) + 1, Problem("", "the last line has no newline", cure)))
+            parts.append(last)
+        too_long = Problem("", f"a line longer than {MAX_LINE_BYTES} bytes", "write shorter lines")
+        wrong += [(n, too_long) for n, part in enumerate(parts, 1) if len(part) > MAX_LINE_BYTES]
+        found = [(n, part) for n, part in enumerate(parts, 1) if part.strip() and len(part) <= MAX_LINE_BYTES]
+        return found, wrong
+
+
+def read(path: Path) -> Contents:
+    """The contents of a file. Raises Unreadable for what is no plain file, OSError for what is not there."""
+    _refuse_unplain(path.lstat())
+    descriptor = os.open(path, _OPEN)
+    with os.fdopen(descriptor, "rb") as file:
+        _refuse_unplain(os.fstat(descriptor))
+        raw = file.read(MAX_BYTES + 1)
+    if raw.startswith(_SQLITE):
+        return _table(path)
+    if raw.startswith(_GZIP):
+        raw = _unpacked(raw)
+    return Contents(raw[:MAX_BYTES], whole=len(raw) <= MAX_BYTES)
+
+
+def _refuse_unplain(status: os.stat_result) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise Unreadable("is a symbolic link", "links are never followed; name the file itself")
+    if stat.S_ISDIR(status.st_mode):
+        raise Unreadable("is a directory", "name one file in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise Unreadable("is not a regular file", "write a plain file")
+
+
+def _unpacked(raw: bytes) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(raw)) as packed:
+            return packed.read(MAX_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as broken:
+        raise Unreadable(f"is damaged gzip ({broken})", "write it again, whole") from None
+
+
+def _table(path: Path) -> Contents:
+    """The rows of Prime's conversations, as the ledger gets them: one JSON object each."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            db.row_factory = sqlite3.Row
+            rows = db.execute("SELECT * FROM conversations LIMIT ?", (MAX_ROWS,)).fetchall()
+    except sqlite3.Error as trouble:
+        raise Unreadable(f"is a database without readable conversations ({trouble})", "see docs/formats.md") from None
+    lines = [orjson.dumps({key: row[key] for key in row.keys() if not isinstance(row[key], bytes)}) for row in rows]  # noqa: SIM118 - a Row iterates over its values
+    return Contents(b"".join(line + b"\n" for line in lines), rows=True)
+
+
+def repairs(raw: bytes) -> list[str]:
+    """What the reader had to mend in a document that it accepted. The journal keeps the bytes as they are."""
+    try:
+        orjson.loads(raw)
+        return []
+    except orjson.JSONDecodeError:
+        pass
+    found: set[str] = {"byte order mark"} if raw.startswith(_BOM) else set()
+
+    def constant(name: str) -> None:
+        found.add(name.removeprefix("-"))
+
+    value = json.loads(raw.decode("utf-8-sig"), parse_constant=constant)
+    if _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
+        found.add("lone surrogate")
+    return sorted(found)

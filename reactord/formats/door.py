@@ -1,0 +1,49 @@
+"""Where do files of a format appear, and may we delete them? Data, declared by each format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from pydantic import BaseModel
+
+from reactord.formats.records import Parser
+
+#: drop: whole files that are ours, claimed and unlinked once the ledger has them.
+#: spool: whole files of somebody else, read once in each of their states.
+#: tail: somebody else's growing file, read line by line.
+#: rows: somebody else's SQLite table.
+Kind = Literal["drop", "spool", "tail", "rows"]
+
+
+@dataclass(frozen=True)
+class Door:
+    """A place on the bus where files of one format appear. `directory` is below the home; `env` may name others."""
+
+    kind: Kind
+    directory: str
+    pattern: str  # of the whole file name
+    env: tuple[str, ...] = ()  # variables that name a directory to be watched as well, or `NAME/sub` for one below it
+
+    @cached_property
+    def _matches(self) -> re.Pattern[str]:
+        return re.compile(self.pattern, re.DOTALL)
+
+    def admits(self, name: str) -> bool:
+        return self._matches.fullmatch(name) is not None
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a kind of file says, and where it comes in. The journal stores the name: it is never reused."""
+
+    name: str
+    parse: Parser
+    doors: tuple[Door, ...]
+    schema: type[BaseModel] | None = None  # of one document or line, for `reactord check-file` and docs/schemas/
+    lines: bool = False  # a file of this format holds one document a line
+    #: the quick way of a hot format: the identity of the one record in each line, or None where `parse` must look
+    identities: Callable[[list[bytes]], list[str | None]] | None = None

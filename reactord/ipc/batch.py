@@ -1,0 +1,72 @@
+"""What is taken in together, with one fdatasync for all of it?"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from reactord.formats import Item
+from reactord.formats.records import content_identity
+from reactord.ledger.journal import Entry
+
+BATCH_FILES = 200
+BATCH_BYTES = 8 * 1024 * 1024
+
+#: `with one_file():` a file that cannot be read is shown as a trouble, and keeps no other one waiting
+OneFile = Callable[[], AbstractContextManager[None]]
+
+
+@dataclass(slots=True)
+class Batch:
+    """Arrivals that go to the journal together."""
+
+    entries: list[Entry] = field(default_factory=list)
+    claimed: list[tuple[str, str | None]] = field(default_factory=list)  # (file of ours, reason it is refused for)
+    size_bytes: int = 0
+
+    def add(self, entry: Entry, file: str | None = None) -> None:
+        self.entries.append(entry)
+        self.size_bytes += len(entry.raw)
+        if file is not None:
+            self.claimed.append((file, entry.meta.get("refused")))
+
+    @property
+    def full(self) -> bool:
+        return len(self.entries) >= BATCH_FILES or self.size_bytes >= BATCH_BYTES
+
+
+def document(  # noqa: PLR0913 - everything that is known of a whole file
+    format_name: str,
+    name: str,
+    raw: bytes,
+    *,
+    at: float,
+    items: list[Item] | None = None,
+    refused: str | None = None,
+    **more: Any,  # noqa: ANN401 - JSON values
+) -> Entry:
+    """The journal entry of a whole document; `more` says which file of ours or of whom it was."""
+    name = printable(name)
+    meta: dict[str, Any] = {"format": format_name, "name": name, "at": at, "where": name, **more}
+    if refused:
+        meta |= {"refused": refused, "identity": content_identity("refused", name, raw)}
+    return Entry(meta, raw, items)
+
+
+_UNPRINTABLE = re.compile(r"[^ -~]")
+
+
+def printable(name: str) -> str:
+    """A file name as ASCII that JSON, logs and other file systems can carry."""
+    return (
+        name if name.isascii() and name.isprintable() else _UNPRINTABLE.sub(lambda bad: f"\\u{ord(bad[0]):04x}", name)
+    )
+
+
+def claim_name(format_name: str, name: str, number: int) -> str:
+    """What a claimed file is called until the ledger has it."""
+    return f"{time.time_ns():020d}-{number:06d}~{format_name}~{printable(name)[-120:]}"
