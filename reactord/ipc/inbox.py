@@ -190,7 +190,10 @@ class Inbox:
             set_aside(self.home.index_db)
             self._damaged = False
         self.index = Index(self.home.index_db, self.quarantine.copy_line)
+        anew = self.index.cursor() == Place(1, 0)
         self.journal.open(self._catch_up())
+        if anew:
+            self.intake.notices.clear()  # an index that is rebuilt reads old news again
         self._tails.named = self._on_the_bus(self.index.pointers())
         self.index.keep_claims(set(os.listdir(self.home.claimed)))  # noqa: PTH208 - names, not paths
         self._refresh()

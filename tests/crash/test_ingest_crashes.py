@@ -102,7 +102,7 @@ def _index_before_the_journal():
 
 def _no_tail_recovery():
     def reopen(self, end):
-        path = journal_module._segment_path(self.directory, end.segment)
+        path = journal_module.segment_path(self.directory, end.segment)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._segment, self._size = end.segment, os.fstat(self._descriptor).st_size
 

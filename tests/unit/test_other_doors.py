@@ -213,6 +213,22 @@ def test_news_of_a_deployment_is_handed_on_and_is_no_record(inbox, home):
     assert len(inbox.intake.notices) == 1
 
 
+def test_an_index_that_is_rebuilt_does_not_tell_old_news_again(inbox, home):
+    _write(home.root / "reactor" / "feedback" / "deploy_1_m.json", {"model_name": "m", "deployed_at": 1.0})
+    (home.telemetry / "interactions_20261121.jsonl").write_bytes(line("a") + b"\n")
+    inbox.turn()
+    assert len(inbox.intake.notices) == 1
+    inbox.close()
+    for name in ("index.db", "index.db-wal", "index.db-shm"):
+        (home.ledger / name).unlink(missing_ok=True)
+
+    again = Inbox(home)
+
+    assert _received(again) == 1
+    assert not again.intake.notices
+    again.close()
+
+
 # -- the same by several doors, and no room ----------------------------------------------------------------------------
 def test_one_event_by_three_doors_counts_once(inbox, home):
     item = {"id": "same", "type": "interaction", "input": {"query": "q"}, "output": {"response": "a"}, "timestamp": 1.0}
