@@ -40,7 +40,7 @@ from reactord.ledger.sqlite import is_damage
 
 log = logging.getLogger("reactord.commands")
 
-LOOK_EVERY_S = 0.25
+LOOK_EVERY_S = 1.0
 #: a disk that refuses is asked again after so long
 TROUBLE_S = 1.0
 #: so much is done in one turn

@@ -1,7 +1,7 @@
 """How does what lies at the doors get into the ledger, exactly once?
 
 One thread owns the journal and the index. While things arrive it looks at every door all the time; else when a
-notification wakes it, and at least twice a second (a hint wakes us, the scan tells us). It takes in batches:
+notification wakes it, and at least once a second (a hint wakes us, the scan tells us). It takes in batches:
 
     look -> claim by rename -> append to the journal, one fdatasync -> commit the index -> unlink
 
@@ -47,7 +47,7 @@ from reactord.ledger.sqlite import is_damage, set_aside
 log = logging.getLogger("reactord.ingest")
 T = TypeVar("T")
 
-LOOK_EVERY_MS = 500
+LOOK_EVERY_MS = 1000
 #: how often the notifier wakes: at 50 an idle daemon spent most of its CPU here
 STEP_MS = 100
 #: while things arrive there is no waiting for a notifier, which waits for a pause itself
