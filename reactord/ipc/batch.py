@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +13,6 @@ from reactord.ledger.journal import Entry
 
 BATCH_FILES = 200
 BATCH_BYTES = 8 * 1024 * 1024
-
-#: `with one_file():` a file that cannot be read is shown as a trouble, and keeps no other one waiting
-OneFile = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(slots=True)

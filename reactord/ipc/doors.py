@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,8 @@ from reactord.formats import FORMATS, Door, Format
 from reactord.formats.door import Kind
 from reactord.home import Home
 
+#: `with one_file():` a file that cannot be read is shown as a trouble, and keeps no other one waiting
+OneFile = Callable[[], AbstractContextManager[None]]
 #: no directory is listed further than this at once: a million names would be 80 MB
 NAMES_PER_LOOK = 20_000
 
@@ -42,6 +45,16 @@ def entrances(home: Home) -> tuple[Entrance, ...]:
     ]
     order: tuple[Kind, ...] = ("drop", "spool", "rows", "tail")
     return tuple(sorted(found, key=lambda entrance: order.index(entrance.kind)))
+
+
+@dataclass
+class Reader:
+    """What it takes to read what lies with somebody else. `stored` says how far, or in which state, a path was read."""
+
+    doors: tuple[Entrance, ...]
+    stored: Callable[[str], str | None]
+    clock: Callable[[], float]
+    one_file: OneFile
 
 
 def listed(entrances: Iterable[Entrance], kind: Kind) -> Iterator[tuple[Entrance, str, str]]:

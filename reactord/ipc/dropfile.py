@@ -47,6 +47,14 @@ class Instance:
         """Of what lies at `path` now, a link itself. Raises OSError."""
         return cls.of(os.stat(path, follow_symlinks=False))  # noqa: PTH116 - thousands a second: no Path is made
 
+    @classmethod
+    def seen_at(cls, path: str) -> Instance | None:
+        """The same; None for what is not there."""
+        try:
+            return cls.at(path)
+        except FileNotFoundError:
+            return None
+
 
 @dataclass(frozen=True, slots=True)
 class Found:

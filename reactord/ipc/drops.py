@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 
 from reactord import durable
 from reactord.ipc import dropfile
-from reactord.ipc.batch import Batch, OneFile, claim_name, document
-from reactord.ipc.doors import NAMES_PER_LOOK, Entrance, listed
+from reactord.ipc.batch import Batch, claim_name, document
+from reactord.ipc.doors import NAMES_PER_LOOK, Entrance, OneFile, listed
 
 #: a drop file that does not parse is refused once it has been quiet for so long
 SETTLE_S = 2.0

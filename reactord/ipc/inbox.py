@@ -82,9 +82,9 @@ class Inbox:
         self.home, self.clock = home, clock
         self.doors = entrances(home)
         self._drops = Drops(self.doors, str(home.claimed), clock, self._one_file)
-        stored = (lambda path: self.index.tail(path), clock, self._one_file)  # noqa: PLW0108 - the index may be made anew
-        self._tails = Tails(self.doors, *stored)
-        self._lookers = (self._drops, Spools(self.doors, *stored), Rows(self.doors, *stored), self._tails)
+        reading = (self.doors, self._stored, clock, self._one_file)
+        self._tails = Tails(*reading)
+        self._lookers = (self._drops, Spools(*reading), Rows(*reading), self._tails)
         self._room = Room(home.ledger)
         self.intake = Intake()
         self.quarantine = Quarantine(home.quarantine, clock)
@@ -278,6 +278,10 @@ class Inbox:
             yield
         except OSError as trouble:
             self._unreadable = trouble
+
+    def _stored(self, path: str) -> str | None:
+        """How far, or in which state, a file of somebody else was read."""
+        return self.index.tail(path)
 
     # -- one look ----------------------------------------------------------------------------------------------------
     def _look(self) -> bool:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,36 +18,29 @@ import orjson
 
 from reactord.formats.conversations import MIN_QUALITY
 from reactord.ipc import dropfile
-from reactord.ipc.batch import Batch, OneFile, printable
-from reactord.ipc.doors import Entrance, listed
+from reactord.ipc.batch import BATCH_BYTES, Batch, printable
+from reactord.ipc.doors import Entrance, Reader, listed
 from reactord.ledger.journal import Entry
 
 TABLE = "conversations"
-ROWS_PER_LOOK = 500
+#: what is remembered beyond the mark must fit into the header of a journal entry, so both are small
+ROWS_PER_LOOK = 300
 #: a row that has no score after so many later ones will get none
-MAX_WAITING = 1000
+MAX_WAITING = 300
 BUSY_MS = 100
 
 
-class Rows:
-    """The doors of kind `rows`. `stored` says how far a database was read."""
+@dataclass
+class Rows(Reader):
+    """The doors of kind `rows`."""
 
-    def __init__(
-        self,
-        entrances: Iterable[Entrance],
-        stored: Callable[[str], str | None],
-        clock: Callable[[], float],
-        one_file: OneFile,
-    ) -> None:
-        self.doors = tuple(entrances)
-        self.stored, self.clock, self.one_file = stored, clock, one_file
-        self._quiet: dict[str, tuple[dropfile.Instance | None, ...]] = {}
+    _quiet: dict[str, tuple[dropfile.Instance | None, ...]] = field(default_factory=dict)
 
     def look(self, batch: Batch) -> bool:
         """Add what is new to the batch. True when there may be more."""
         more = False
         for door, path, _ in listed(self.doors, "rows"):
-            state = tuple(_state(path + suffix) for suffix in ("", "-wal"))
+            state = tuple(dropfile.Instance.seen_at(path + suffix) for suffix in ("", "-wal"))
             if self._quiet.get(path) == state or batch.full:
                 continue
             with self.one_file():
@@ -61,7 +54,7 @@ class Rows:
         stored = orjson.loads(self.stored(path) or b"{}")
         mark, beyond = int(stored.get("mark", 0)), set(stored.get("beyond", []))
         try:
-            rows = _rows(path, mark)
+            rows = _rows(path, mark, beyond)
         except sqlite3.Error as trouble:
             raise OSError(f"{path} cannot be read ({trouble}); it is tried again when it changes") from None
         taken = [row for row in rows if row["rowid"] not in beyond and _ready(row)]
@@ -78,12 +71,23 @@ class Rows:
         return True
 
 
-def _rows(path: str, mark: int) -> list[dict[str, Any]]:
+def _rows(path: str, mark: int, beyond: set[int]) -> list[dict[str, Any]]:
+    """The rows after the mark, with at most about BATCH_BYTES of what is new in them."""
     with closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True, isolation_level=None)) as db:
         db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
         db.row_factory = sqlite3.Row
         query = f"SELECT rowid AS rowid, * FROM {TABLE} WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608 - constants
-        return [dict(row) for row in db.execute(query, (mark, ROWS_PER_LOOK + MAX_WAITING))]
+        found, size = [], 0
+        for row in map(dict, db.execute(query, (mark, ROWS_PER_LOOK + MAX_WAITING))):
+            found.append(row)
+            if row["rowid"] in beyond or not _ready(row):
+                continue
+            if len(row.get("data") or "") > dropfile.MAX_FILE_BYTES:
+                row["data"] = None  # the parser refuses it, and it is counted
+            size += len(row.get("data") or "")
+            if size >= BATCH_BYTES:
+                break
+        return found
 
 
 def _ready(row: dict[str, Any]) -> bool:
@@ -103,10 +107,3 @@ def _advance(rows: list[dict[str, Any]], mark: int, taken: set[int]) -> tuple[in
 
 def _text(value: Any) -> str:  # noqa: ANN401 - what JSON has no form for: a blob
     return bytes(value).decode("utf-8", "replace") if isinstance(value, bytes | memoryview) else str(value)
-
-
-def _state(path: str) -> dropfile.Instance | None:
-    try:
-        return dropfile.Instance.at(path)
-    except OSError:
-        return None

@@ -6,30 +6,21 @@ is remembered in the index beside what it said, so a restart reads none twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import astuple
+from dataclasses import astuple, dataclass, field
 
 import orjson
 
 from reactord.ipc import dropfile
-from reactord.ipc.batch import Batch, OneFile, document, printable
-from reactord.ipc.doors import Entrance, listed
+from reactord.ipc.batch import Batch, document, printable
+from reactord.ipc.doors import Entrance, Reader, listed
 from reactord.ipc.drops import SETTLE_S
 
 
-class Spools:
-    """The doors of kind `spool`. `stored` says which state of a path was read last."""
+@dataclass
+class Spools(Reader):
+    """The doors of kind `spool`."""
 
-    def __init__(
-        self,
-        entrances: Iterable[Entrance],
-        stored: Callable[[str], str | None],
-        clock: Callable[[], float],
-        one_file: OneFile,
-    ) -> None:
-        self.doors = tuple(entrances)
-        self.stored, self.clock, self.one_file = stored, clock, one_file
-        self._seen: dict[str, dropfile.Instance] = {}
+    _seen: dict[str, dropfile.Instance] = field(default_factory=dict)
 
     def look(self, batch: Batch) -> bool:
         """Add what is new to the batch. True when there may be more."""
@@ -44,11 +35,8 @@ class Spools:
         return False
 
     def _read(self, door: Entrance, path: str, name: str, batch: Batch) -> None:
-        try:
-            state = dropfile.Instance.at(path)
-        except FileNotFoundError:
-            return
-        if self._seen.get(path) == state:
+        state = dropfile.Instance.seen_at(path)
+        if state is None or self._seen.get(path) == state:
             return
         position = orjson.dumps(astuple(state)).decode()
         if self.stored(path) == position:

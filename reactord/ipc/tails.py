@@ -7,33 +7,25 @@ was read is in the index, beside what was read.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reactord.formats.records import content_identity
 from reactord.ipc import dropfile, tail
-from reactord.ipc.batch import Batch, OneFile, printable
-from reactord.ipc.doors import Entrance, listed
+from reactord.ipc.batch import Batch, printable
+from reactord.ipc.doors import Reader, listed
 from reactord.ledger.journal import Entry
 
 #: an event names a file and does not say what is in it: each line is taken for an experience
 NAMED_FORMAT = "experience_lines"
 
 
-class Tails:
-    """The doors of kind `tail`. `stored` says how far a path was read."""
+@dataclass
+class Tails(Reader):
+    """The doors of kind `tail`."""
 
-    def __init__(
-        self,
-        entrances: Iterable[Entrance],
-        stored: Callable[[str], str | None],
-        clock: Callable[[], float],
-        one_file: OneFile,
-    ) -> None:
-        self.doors = tuple(entrances)
-        self.stored, self.clock, self.one_file = stored, clock, one_file
-        self.named: list[str] = []  # the files that events have named
-        self._quiet: dict[str, dropfile.Instance] = {}  # as they were when they held nothing new
+    named: list[str] = field(default_factory=list)  # the files that events have named
+    _quiet: dict[str, dropfile.Instance] = field(default_factory=dict)  # as they were when they held nothing new
 
     def look(self, batch: Batch) -> bool:
         """Add what is new to the batch. True when there may be more."""
@@ -49,10 +41,12 @@ class Tails:
         """A year has 365 files, and one of them grows: each is asked for its size, few are opened."""
         found = dict.fromkeys(self.named, NAMED_FORMAT)
         found |= {path: door.format.name for door, path, _ in listed(self.doors, "tail")}
-        return [(path, form) for path, form in found.items() if self._quiet.get(path) != _state(path)]
+        return [
+            (path, form) for path, form in found.items() if self._quiet.get(path) != dropfile.Instance.seen_at(path)
+        ]
 
     def _read(self, path: str, form: str, batch: Batch) -> bool:
-        state = _state(path)
+        state = dropfile.Instance.seen_at(path)
         stored = self.stored(path)
         chunk = tail.read_new(Path(path), tail.Position.decode(stored) if stored else None)
         if chunk is None:
@@ -67,10 +61,3 @@ class Tails:
             meta["identity"] = content_identity("refused", f"{name}@{chunk.start}", chunk.raw)
         batch.add(Entry(meta, chunk.raw))
         return True
-
-
-def _state(path: str) -> dropfile.Instance | None:
-    try:
-        return dropfile.Instance.at(path)
-    except OSError:
-        return None

@@ -12,7 +12,7 @@ from support.ledgers import check, identities, line
 
 from reactord import durable
 from reactord.ipc import inbox as module
-from reactord.ipc import room
+from reactord.ipc import room, rows
 from reactord.ipc.inbox import Inbox
 from reactord.ledger.index import key_of
 
@@ -131,6 +131,24 @@ def test_rows_are_taken_once_they_have_a_score_and_only_good_ones(inbox, home):
     assert _received(again) == 4, "a restart reads nothing twice"
     again.close()
     assert check(home).duplicates == 0
+
+
+def test_rows_of_any_size_and_number_are_taken_in_turns_and_a_huge_one_is_counted(inbox, home, monkeypatch):
+    monkeypatch.setattr(rows, "BATCH_BYTES", 2000)
+    monkeypatch.setattr(rows.dropfile, "MAX_FILE_BYTES", 5000)
+    with closing(_conversations(home)) as db:
+        db.execute("BEGIN")
+        for n in range(900):
+            _say(db, f"{n:04d}", 0.9 if n % 3 else 0.0)
+        data = json.dumps({"turns": [*TURNS, {"role": "user", "content": "x" * 6000}]})
+        db.execute("INSERT INTO conversations(id, data, quality_score) VALUES ('huge', ?, 0.9)", (data,))
+        db.execute("COMMIT")
+
+        inbox.turn()
+
+        counts = inbox.index.counts()
+        assert (counts.pending, sum(counts.rejected.values()), counts.duplicates) == (600, 1, 0)
+        assert inbox.intake.trouble is None
 
 
 def test_a_database_that_is_none_is_a_trouble_and_keeps_nothing_else_waiting(inbox, home):
