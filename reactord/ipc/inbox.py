@@ -281,7 +281,7 @@ class Inbox:
 
     def _stored(self, path: str) -> str | None:
         """How far, or in which state, a file of somebody else was read."""
-        return self.index.tail(path)
+        return self.index.tail(printable(path))
 
     # -- one look ----------------------------------------------------------------------------------------------------
     def _look(self) -> bool:

@@ -64,7 +64,7 @@ class Rows(Reader):
             return False
         name = printable(os.path.basename(path))  # noqa: PTH119 - names, not paths
         raw = b"".join(orjson.dumps(row, default=_text) + b"\n" for row in taken)
-        place = {"path": path, "start": 0, "position": position}
+        place = {"path": printable(path), "start": 0, "position": position}
         batch.add(
             Entry({"format": door.format.name, "name": name, "at": self.clock(), "where": name, "tail": place}, raw)
         )

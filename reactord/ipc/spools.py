@@ -56,6 +56,6 @@ class Spools(Reader):
             at=self.clock(),
             items=found.items,
             refused=found.refused,
-            spool={"path": path, "position": position},
+            spool={"path": printable(path), "position": position},
         )
         batch.add(entry)

@@ -54,7 +54,7 @@ class Tails(Reader):
                 self._quiet[path] = state
             return False
         name = printable(os.path.basename(path))  # noqa: PTH119 - names, not paths
-        place = {"path": path, "start": chunk.start, "position": chunk.position.encode()}
+        place = {"path": printable(path), "start": chunk.start, "position": chunk.position.encode()}
         meta = {"format": form, "name": name, "at": self.clock(), "where": name, "tail": place}
         if chunk.overlong:
             meta["refused"] = f"a line longer than {tail.MAX_LINE_BYTES} bytes"

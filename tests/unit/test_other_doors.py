@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from contextlib import closing
 
@@ -190,7 +191,10 @@ def test_a_file_that_an_event_names_is_read_like_any_other_also_after_a_restart(
     check(home)
 
 
-@pytest.mark.parametrize("where", ["/etc/passwd", "../../x.jsonl", "outside", "link"])
+DOORS = ["reactor/data/%s.jsonl", "correction_queue/%s.json", "trinity/inbox/reactor_core/%s.json"]
+
+
+@pytest.mark.parametrize("where", DOORS)
 def test_a_file_elsewhere_is_not_read_whoever_names_it(inbox, home, tmp_path, where):
     outside = tmp_path / "outside.jsonl"
     outside.write_text('{"id": "secret"}\n')
@@ -288,3 +292,21 @@ def test_with_little_room_telemetry_waits_and_with_none_everything_and_all_comes
     levels["now"] = "plenty"
     assert _received(inbox) == 2
     assert inbox.intake.trouble is None
+
+
+@pytest.mark.parametrize(
+    "where", ["reactor/data/%s.jsonl", "correction_queue/%s.json", "trinity/inbox/reactor_core/%s.json"]
+)
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"a\nb", b"x" * 240, "é\u2028".encode()])
+def test_a_name_of_any_bytes_is_a_name(inbox, home, where, name):
+    path = home.root / (where % os.fsdecode(name))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    body = {**CORRECTION, "instruction": "q", "output": "a", "event_type": "correction", "event_id": "e"}
+    path.write_text(json.dumps({**body, "payload": body}) + "\n")
+
+    assert _received(inbox) == 1
+    inbox.close()
+    again = Inbox(home)
+    assert _received(again) == 1
+    again.close()
+    check(home)
