@@ -28,6 +28,7 @@ from reactord import __version__, durable, logs
 from reactord.errors import AlreadyRunning, EnvironmentTrouble, ReactordError
 from reactord.home import Home
 from reactord.http.sidecar import Sidecar
+from reactord.ipc import umf
 from reactord.ipc.commands import Commands
 from reactord.ipc.inbox import Inbox
 from reactord.jobs.driver import Driver
@@ -61,6 +62,7 @@ def run(home: Home, settings: Settings) -> int:
         ) from None
     with _only_daemon(home):
         logs.set_up(home.logs, settings.log_level)
+        umf.sender.open(settings.umf_mode, settings.umf_dir or home.umf)
         try:
             return asyncio.run(_Daemon(home, settings).run())
         except ExceptionGroup as group:

@@ -39,6 +39,26 @@ class Home:
         return self.trinity / "events"
 
     @property
+    def commands(self) -> Path:
+        """Where everybody leaves commands for everybody."""
+        return self.trinity / "commands"
+
+    @property
+    def responses(self) -> Path:
+        """Where we answer commands."""
+        return self.trinity / "responses"
+
+    @property
+    def dead_letters(self) -> Path:
+        """Commands that could not be done, until a person decides."""
+        return self.trinity / "dlq" / "reactor"
+
+    @property
+    def prime_inboxes(self) -> tuple[Path, Path]:
+        """Where Prime's bus delivers to the orchestrator and to Body: an announcement goes into both."""
+        return self.trinity / "inbox" / "orchestrator", self.trinity / "inbox" / "jarvis_body"
+
+    @property
     def staging(self) -> Path:
         return self.root / "bridge" / "training_staging"
 
@@ -89,6 +109,11 @@ class Home:
         return self.cross_repo / "jarvis_prime_state.json"
 
     @property
+    def umf(self) -> Path:
+        """The base of JARVIS's message fabric, where nothing else is said."""
+        return self.root / "umf"
+
+    @property
     def registry(self) -> Path:
         return Path(os.environ.get("JARVIS_REGISTRY_DIR") or self.root / "registry")
 
@@ -134,6 +159,11 @@ class Home:
     def claimed(self) -> Path:
         """Drop files renamed away from the bus, until the ledger has them."""
         return self.ledger / "claimed"
+
+    @property
+    def taken_commands(self) -> Path:
+        """The memory of the commands that we took off the bus."""
+        return self.reactor / "commands"
 
     @property
     def jobs(self) -> Path:

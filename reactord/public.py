@@ -58,6 +58,7 @@ class Public:
         self.port = settings.port
         self.trouble: str | None = None  # what keeps us from starting
         self.unpublished: str | None = None  # what the last beat could not write
+        self._logged: set[str] = set()  # what of it is in the log already
         self._process = psutil.Process()
         self._process.cpu_percent()  # the first call only starts the measurement
         self._services: Services | None = None
@@ -100,6 +101,8 @@ class Public:
                 self._try(registry.register, self.home, document, now)
             if beat % EXPIRE_EVERY_BEATS == 0:
                 self._try(announce.expire, self.home, now)
+            if self.unpublished is None:
+                self._logged.clear()
             beat += 1
             # not wait_for: before Python 3.12 it can swallow a cancellation that comes with the event
             with contextlib.suppress(TimeoutError):
@@ -143,4 +146,6 @@ class Public:
         except OSError as trouble:
             where = f": {trouble.filename}" if trouble.filename else ""  # a write that finds no room has no name
             self.unpublished = f"cannot publish: {trouble.strerror or trouble}{where}"
-            log.warning("%s", self.unpublished)
+            if self.unpublished not in self._logged:
+                self._logged.add(self.unpublished)
+                log.warning("%s", self.unpublished)

@@ -72,6 +72,13 @@ class Settings(BaseModel):
     deploy_wait_s: Annotated[float, Field(ge=0), Env("REACTOR_DEPLOY_WAIT_S")] = 30.0
     keep_job_artifacts: Annotated[bool, Env("REACTOR_KEEP_JOB_ARTIFACTS")] = False
 
+    #: disabled, shadow or active; the last two mean the same: UMF messages beside the ordinary channels (ipc/umf.py)
+    umf_mode: Annotated[
+        str, StringConstraints(to_lower=True, pattern="(?i)^(disabled|shadow|active)$"), Env("JARVIS_UMF_MODE")
+    ] = "disabled"
+    #: the base directory of JARVIS's file transport; None is `umf` in the home
+    umf_dir: Annotated[Path | None, Env("JARVIS_UMF_DIR")] = None
+
 
 def load(home: Home, environ: Mapping[str, str] | None = None, **given: Any) -> Settings:  # noqa: ANN401 - field values
     """Read the settings; `given` (the command line) beats everything. Raises BadConfig in plain words."""

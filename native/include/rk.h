@@ -1,8 +1,8 @@
 /* rk.h - what do the C kernels promise?
  *
- * Every kernel takes a whole batch, allocates nothing, keeps no state and knows nothing of Python: the caller owns inputs,
- * outputs and scratch, and does not change the inputs while a call runs (the GIL is released). Inputs and outputs never
- * overlap. Arithmetic is in unsigned 32-bit integers, so every compiler and every processor gives the same bits.
+ * Every kernel takes a whole batch or a whole text, allocates nothing, keeps no state and knows nothing of Python: the
+ * caller owns inputs, outputs and scratch, and does not change the inputs while a call runs (the GIL is released). Inputs
+ * and outputs never overlap. Arithmetic is in unsigned integers, so every compiler and every processor gives the same bits.
  *
  * The lines between the two cffi marks are also what native/build_native.py declares to Python. Raise RK_ABI_VERSION,
  * here and in reactord/kernels/__init__.py, whenever a declaration or the meaning of a result changes.
@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 /* cffi: begin */
-#define RK_ABI_VERSION 1
+#define RK_ABI_VERSION 2
 #define RK_OK 0
 #define RK_EINVAL -1 /* an argument breaks the contract; nothing was written */
 
@@ -31,6 +31,10 @@ int rk_abi_version(void);
  * Returns RK_OK or RK_EINVAL. */
 int rk_minhash_words(const uint8_t *text, size_t len, const int64_t *off, size_t n, int32_t w, const uint32_t *a,
                      const uint32_t *b, size_t k, uint32_t *sig);
+
+/* How many containers of a JSON text are open at once, at most: brackets outside of strings are counted. Of bytes that are
+ * no JSON it is some number, at most len. */
+size_t rk_json_depth(const uint8_t *text, size_t len);
 /* cffi: end */
 
 #endif

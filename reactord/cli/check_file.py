@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from reactord.cli import text
-from reactord.cli.check_read import Contents, Unreadable, read, repairs
+from reactord.cli.check_read import MAX_BYTES, Contents, Unreadable, read, repairs
 from reactord.cli.exits import ERROR, OK
 from reactord.cli.view import SCHEMA_VERSION
 from reactord.data.experience import Experience, normalise
 from reactord.errors import BadConfig, BadRecord
-from reactord.formats import FORMATS, Format, Item, Notice, Pointer, Record
+from reactord.formats import FORMATS, Format, Notice, Pointer, Record, Refusal
 from reactord.formats.identify import identify
 from reactord.formats.records import load
 from reactord.formats.schema import Problem, problems
@@ -44,6 +44,7 @@ class Report:
     problems: list[tuple[int, Problem]] = field(default_factory=list)
     problems_in_all: int = 0
     whole: bool = True  # False: only the beginning was checked
+    rows: int | None = None  # of a database: how many there are
 
     def add(self, line: int, *found: Problem) -> None:
         self.problems_in_all += len(found)
@@ -90,7 +91,7 @@ def check(path: Path, named: Format | None = None) -> Report:
     except Unreadable as reason:
         report.add(0, reason.problem)
         return report
-    report.whole = contents.whole
+    report.whole, report.rows = contents.whole, contents.rows
     form, report.found_by = (named, "you named it") if named else identify(path, contents.raw, FORMATS.values())
     if form is None:
         cure = f"name it: --format, one of {', '.join(sorted(FORMATS))}"
@@ -118,15 +119,11 @@ def _check_document(form: Format, name: str, line: int, raw: bytes, report: Repo
         report.add(line, *_explained(form, raw, bad))
         return
     report.repaired.update(repairs(raw))
-    wrong = [_refused(item.reason, i, len(items)) for i, item in enumerate(items) if _is_refusal(item)]  # type: ignore[union-attr]
-    report.becomes.update(_fate(form, item) for item in items if not _is_refusal(item))
+    wrong = [_refused(item.reason, i, len(items)) for i, item in enumerate(items) if isinstance(item, Refusal)]
+    report.becomes.update(_fate(form, item) for item in items if not isinstance(item, Refusal))
     report.becomes.update(["nothing for us"] if not items else [])
     report.add(line, *wrong)
     report.fine += not wrong
-
-
-def _is_refusal(item: Item) -> bool:
-    return not isinstance(item, Record | Pointer | Notice)
 
 
 def _explained(form: Format, raw: bytes, bad: BadRecord) -> list[Problem]:
@@ -151,12 +148,11 @@ def _in_words(reason: str) -> Problem:
     )
 
 
-def _fate(form: Format, item: Item) -> str:
+def _fate(form: Format, item: Record | Pointer | Notice) -> str:
     if isinstance(item, Pointer):
         return "a file to read"
     if isinstance(item, Notice):
         return f"news: {item.topic}"
-    assert isinstance(item, Record)
     seen = normalise(StoredRecord(0, item.identity, form.name, 0.0, item.body))
     return f"experience: {seen.kind}" if isinstance(seen, Experience) else f"not learned from: {seen.reason}"
 
@@ -166,12 +162,20 @@ def _json(report: Report) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION, "path": report.path, "format": report.format, "found_by": report.found_by,
         "documents": report.documents, "fine": report.fine, "repaired": dict(report.repaired),
-        "becomes": dict(report.becomes), "whole": report.whole, "problems_in_all": report.problems_in_all,
+        "becomes": dict(report.becomes), "whole": report.whole, "rows": report.rows,
+        "problems_in_all": report.problems_in_all,
         "problems": [
             {"line": line, "field": problem.field, "problem": problem.problem, "write": problem.cure}
             for line, problem in report.problems
         ],
     }  # fmt: skip
+
+
+def _partly(report: Report) -> str:
+    if report.rows is None:
+        return f"only the first {text.size(MAX_BYTES)} were checked; split the file to check all of it"
+    checked = f"only the first {report.documents} of {report.rows} rows were checked"
+    return f"{checked}; put the others into a database of their own to check them"
 
 
 def _lines(report: Report) -> list[str]:
@@ -182,7 +186,7 @@ def _lines(report: Report) -> list[str]:
     said += [f"{n:>9}  repaired: {text.safe(name)}" for name, n in sorted(report.repaired.items())]
     said += [f"{n:>9}  {text.safe(name)}" for name, n in sorted(report.becomes.items())]
     if not report.whole:
-        said.append("only the first 64 MiB were checked; split the file to check all of it")
+        said.append(_partly(report))
     if report.problems:
         rows = [[str(n) if n else "-", p.field or "-", p.problem, p.cure] for n, p in report.problems]
         said += ["", *text.table(["LINE", "FIELD", "PROBLEM", "WHAT TO WRITE"], rows, text.screen_width(sys.stdout))]

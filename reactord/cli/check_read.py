@@ -1,4 +1,4 @@
-"""What does the file to be checked hold? Read without following links or blocking, MAX_BYTES at most."""
+"""What does the file to be checked hold? Read without following links or blocking, and only so much of it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pathlib import Path
 import orjson
 
 from reactord.formats.schema import Problem
+from reactord.ipc import rows
 from reactord.ipc.dropfile import MAX_FILE_BYTES
 from reactord.ipc.tail import MAX_LINE_BYTES
 
@@ -41,11 +42,11 @@ class Contents:
 
     raw: bytes
     whole: bool = True
-    rows: bool = False  # they were a table: one row a line
+    rows: int | None = None  # they are of a table of so many rows: one row a line
 
     def documents(self, *, lines: bool) -> tuple[list[tuple[int, bytes]], list[tuple[int, Problem]]]:
         """(line number, document), and what is wrong with the file itself."""
-        if lines or self.rows:
+        if lines or self.rows is not None:
             return self._lines()
         wrong = []
         if len(self.raw) > MAX_FILE_BYTES:
@@ -58,9 +59,10 @@ class Contents:
             cure = "end every line with a newline: without it, the line is still being written"
             wrong.append((len(parts) + 1, Problem("", "the last line has no newline", cure)))
             parts.append(last)
-        too_long = Problem("", f"a line longer than {MAX_LINE_BYTES} bytes", "write shorter lines")
-        wrong += [(n, too_long) for n, part in enumerate(parts, 1) if len(part) > MAX_LINE_BYTES]
-        found = [(n, part) for n, part in enumerate(parts, 1) if part.strip() and len(part) <= MAX_LINE_BYTES]
+        longest = MAX_LINE_BYTES if self.rows is None else len(self.raw)  # a row was bounded when it was read
+        too_long = Problem("", f"a line longer than {longest} bytes", "write shorter lines")
+        wrong += [(n, too_long) for n, part in enumerate(parts, 1) if len(part) > longest]
+        found = [(n, part) for n, part in enumerate(parts, 1) if part.strip() and len(part) <= longest]
         return found, wrong
 
 
@@ -98,13 +100,18 @@ def _unpacked(raw: bytes) -> bytes:
 def _table(path: Path) -> Contents:
     """The rows of Prime's conversations, as the ledger gets them: one JSON object each."""
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-            db.row_factory = sqlite3.Row
-            rows = db.execute("SELECT * FROM conversations LIMIT ?", (MAX_ROWS,)).fetchall()
+        with closing(rows.opened(path)) as db:
+            (of,) = db.execute(f"SELECT count(*) FROM {rows.TABLE}").fetchone()  # noqa: S608 - a constant
+            lines, size = [], 0
+            for row in map(dict, db.execute(f"SELECT * FROM {rows.TABLE} LIMIT ?", (MAX_ROWS,))):  # noqa: S608
+                rows.bound(row)
+                lines.append(rows.as_json(row) + b"\n")
+                size += len(lines[-1])
+                if size >= MAX_BYTES:
+                    break
     except sqlite3.Error as trouble:
         raise Unreadable(f"is a database without readable conversations ({trouble})", "see docs/formats.md") from None
-    lines = [orjson.dumps({key: row[key] for key in row.keys() if not isinstance(row[key], bytes)}) for row in rows]  # noqa: SIM118 - a Row iterates over its values
-    return Contents(b"".join(line + b"\n" for line in lines), rows=True)
+    return Contents(b"".join(lines), whole=len(lines) >= of, rows=of)
 
 
 def repairs(raw: bytes) -> list[str]:

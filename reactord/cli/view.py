@@ -5,7 +5,6 @@ Nothing here needs the daemon. A part that cannot be read is a problem that is s
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 from reactord.cli import presence
 from reactord.cli.text import path_text
 from reactord.home import Home
+from reactord.ipc.room import Room
 from reactord.jobs.states import State
 from reactord.ledger.counts import Counts, count, fresh
 from reactord.ledger.sqlite import open_readonly
@@ -28,8 +28,6 @@ SCHEMA_VERSION = 1
 #: failures older than this are history, not problems
 RECENT_S = 7 * 24 * 3600.0
 MAX_PROBLEMS = 3
-#: with less than this nothing can be written down
-MIN_ROOM_BYTES = 1024 * 1024
 #: what each kind of line in progress.jsonl tells
 _SAID = {
     "note": ("text",),
@@ -191,12 +189,21 @@ def _standing(view: View) -> list[Problem]:
     found = [Problem(error, "reactord logs") for error in daemon.errors]
     if daemon.running and daemon.heard_at is not None and view.at - daemon.heard_at > presence.SILENT_S:
         found.append(Problem(f"the daemon has said nothing for {view.at - daemon.heard_at:.0f} s", "reactord logs"))
-    disk = os.statvfs(view.home.root) if view.home.root.is_dir() else None
-    if disk and disk.f_bavail * disk.f_frsize < MIN_ROOM_BYTES:
-        found.append(Problem(f"the disk of {path_text(view.home.root)} is full", "free some space: reactord doctor"))
+    if (trouble := _attempt(lambda: _room(view.home), found)) and trouble not in daemon.errors:
+        found.append(Problem(trouble, "free some space: reactord doctor"))
     if view.counts is not None and not view.counts.balanced:
         found.append(Problem("the ledger does not balance; please report it", "reactord ledger --json"))
     return found
+
+
+def _room(home: Home) -> str | None:
+    """What the daemon says of the disk, or would say."""
+    place = next((path for path in (home.ledger, home.root) if path.is_dir()), None)
+    if place is None:
+        return None
+    room = Room(place)
+    room.look()
+    return room.trouble
 
 
 def _recent(view: View) -> list[Problem]:

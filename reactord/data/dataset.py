@@ -100,6 +100,7 @@ def build(  # noqa: PLR0913 - a version depends on exactly these
     reasons = {r.identity: f"unpaired_after_{recipe.window_days:g}_days" for r in ordered if _late(r, recipe, as_of)}
     reasons |= {item.identity: item.reason for item in known if isinstance(item, Refused)}
     fates = _fates(ordered, gathered.follows, sides, reasons | selection.reasons)
+    used = _used(ordered, fates)
     manifest = {
         "schema": SCHEMA,
         "recipe": recipe.model_dump(),
@@ -109,8 +110,8 @@ def build(  # noqa: PLR0913 - a version depends on exactly these
         "counts": _counts(len(ordered), sides, fates, carried_dropped),
         "not_paired": _not_paired(verdicts, selection),
         "length_bias": lengths.bias([*sides["train"], *sides["holdout"]], lambda text: len(tokens(text))),
-        "date_range": _date_range(ordered, fates),
-        "sources": _tally(r.format for r in _used(ordered, fates)),
+        "date_range": _date_range(used),
+        "sources": _tally(record.format for record in used),
         "fates": fates,
     }
     return _write(manifest, sides, into)
@@ -277,9 +278,9 @@ def _used(ordered: Sequence[StoredRecord], fates: Mapping[str, Any]) -> list[Sto
     return [record for record in ordered if record.identity in used]
 
 
-def _date_range(ordered: Sequence[StoredRecord], fates: Mapping[str, Any]) -> list[str] | None:
+def _date_range(used: Sequence[StoredRecord]) -> list[str] | None:
     """When the first and the last of the used records arrived, ISO 8601 in UTC; None when all examples are carried."""
-    at = [record.arrived_at for record in _used(ordered, fates)]
+    at = [record.arrived_at for record in used]
     return [datetime.fromtimestamp(t, UTC).isoformat() for t in (min(at), max(at))] if at else None
 
 

@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 from reactord.data import ready_made, turns
 from reactord.formats import autonomy
+from reactord.formats.experience_lines import UPDATE
+from reactord.formats.preference_pairs import is_pair
 from reactord.ledger.reading import StoredRecord
 
 MAX_PROMPT_CHARS = 8_000
@@ -40,8 +42,6 @@ COMPLEXITY = ("complexity_level", "complexity")
 TYPE = ("event_type", "type")
 FEEDBACK = ("user_feedback", "feedback_text", "feedback_notes", "feedback")
 SIMPLE = ("simple", "low", "trivial", "easy")
-#: how an experience ended, told later
-UPDATE = "outcome_update"
 #: these record that something happened; nobody was asked and nobody answered
 NOT_INTERACTIONS = ("error", "metric", "heartbeat")
 
@@ -103,7 +103,7 @@ def normalise(record: StoredRecord) -> Experience | Refused:
 
 
 def _read(record: StoredRecord) -> Experience:
-    if ready_made.is_pair(record.body):
+    if is_pair(record.body):
         return _pair(record)
     layers = _layers(record.body)
     stated = _text(layers, TYPE).casefold()

@@ -9,11 +9,6 @@ from typing import Any
 MIN_CHARS = 5
 
 
-def is_pair(body: dict[str, Any]) -> bool:
-    """Whether a record is one: a chosen and a rejected text."""
-    return isinstance(body.get("chosen"), str) and isinstance(body.get("rejected"), str)
-
-
 def claim(body: dict[str, Any]) -> str:
     """By what measure the chosen answer was found better, in words for the evidence."""
     method = body.get("generation_method")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel
@@ -34,6 +36,14 @@ class Door:
 
     def admits(self, name: str) -> bool:
         return self._matches.fullmatch(name) is not None
+
+    def elsewhere(self, environ: Mapping[str, str]) -> Iterator[Path]:
+        """The other directories that the environment names for this door, absolute; links are kept as they are."""
+        for variable in self.env:
+            name, _, below = variable.partition("/")
+            if value := environ.get(name, "").strip():
+                # not pathlib: its expanduser raises for a user that does not exist, and resolve() follows links
+                yield Path(os.path.abspath(os.path.expanduser(value)), below)  # noqa: PTH100, PTH111
 
 
 @dataclass(frozen=True)

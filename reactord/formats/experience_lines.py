@@ -16,6 +16,7 @@ from reactord.formats.door import Door, Format
 from reactord.formats.records import Item, Record, content_identity, load_object
 from reactord.formats.schema import Document, require
 
+#: how an experience ended, told later
 UPDATE = "outcome_update"
 
 

@@ -36,11 +36,7 @@ def _is_at(directory: Path, door: Door) -> bool:
     below = PurePath(door.directory).parts
     if directory.parts[len(directory.parts) - len(below) :] == below:
         return True
-    for variable in door.env:
-        name, _, sub = variable.partition("/")
-        if (value := os.environ.get(name, "").strip()) and Path(value).expanduser() / sub == directory:
-            return True
-    return False
+    return directory in door.elsewhere(os.environ)
 
 
 def _admits_any(door: Door, name: str) -> bool:

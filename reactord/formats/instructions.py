@@ -29,7 +29,7 @@ class InstructionLine(RootModel[Instruction | TelemetryEvent | PrimeRecord | pre
 
 
 def parse(raw: bytes, where: str) -> list[Item]:
-    """Read one line. Raises BadRecord when it is neither of the forms."""
+    """Read one line. Raises BadRecord when it is none of the forms."""
     body = load_object(raw)
     require(InstructionLine, body)
     if preference_pairs.is_pair(body) and isinstance(body.get("prompt"), str):

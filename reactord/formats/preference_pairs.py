@@ -29,7 +29,7 @@ class PreferencePair(Document):
 
 
 def is_pair(body: dict[str, Any]) -> bool:
-    """Whether an object that came by another format is one of these."""
+    """Whether an object, by whatever door it came, is one of these: a chosen and a rejected text."""
     return isinstance(body.get("chosen"), str) and isinstance(body.get("rejected"), str)
 
 

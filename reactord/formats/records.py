@@ -7,20 +7,20 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from reactord.errors import BadRecord
+from reactord.formats.schema import KINDS
+from reactord.kernels.depth import depth_of
 
 #: orjson parses to 1024 and refuses to write beyond 254: what cannot be written again is not accepted
 MAX_DEPTH = 64
 MAX_IDENTITY_CHARACTERS = 256
-SHORT_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):  # thousands a second: four times as cheap as a frozen dataclass
     """One thing that arrived: its identity and the JSON object as it was sent."""
 
     identity: str
@@ -69,28 +69,16 @@ def load(raw: bytes) -> Any:  # noqa: ANN401 - any JSON value
             value = _mend(json.loads(raw.decode("utf-8-sig", errors="strict"), parse_int=_integer))
         except (ValueError, RecursionError):
             raise BadRecord(f"not JSON: {first}; send one complete UTF-8 JSON value") from None
-    # no text nests deeper than it has opening brackets; in a short one they are counted sooner than it is walked
-    flat = len(raw) < SHORT_BYTES and raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH
-    if not flat and _depth_exceeds(value, MAX_DEPTH):
+    if depth_of(raw) > MAX_DEPTH:
         raise BadRecord(f"nested deeper than {MAX_DEPTH} levels; flatten the document")
     return value
-
-
-_KINDS = {
-    list: "a list",
-    str: "a string",
-    int: "a number",
-    float: "a number",
-    bool: "true or false",
-    type(None): "null",
-}
 
 
 def load_object(raw: bytes) -> dict[str, Any]:
     """Parse JSON that must be an object."""
     value = load(raw)
     if not isinstance(value, dict):
-        raise BadRecord(f"a JSON object is expected here: this is {_KINDS[type(value)]}; write one object")
+        raise BadRecord(f"a JSON object is expected here: this is {KINDS[type(value)]}; write one object")
     return value
 
 
@@ -98,7 +86,7 @@ def identity_of(body: dict[str, Any], keys: tuple[str, ...], fallback: str) -> s
     """The producer's own id when it sent one, else the given fallback."""
     for key in keys:
         value = body.get(key)
-        if isinstance(value, str) and 0 < len(value) <= MAX_IDENTITY_CHARACTERS:
+        if value.__class__ is str and 0 < len(value) <= MAX_IDENTITY_CHARACTERS:
             return value
     return fallback
 
@@ -127,20 +115,3 @@ def _mend(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
     return value
-
-
-_CONTAINERS = frozenset({dict, list})
-
-
-def _depth_exceeds(value: Any, limit: int) -> bool:  # noqa: ANN401
-    level: list[Any] = [value] if value.__class__ in _CONTAINERS else []
-    for _ in range(limit):
-        if not level:
-            return False
-        level = [
-            child
-            for item in level
-            for child in (item.values() if item.__class__ is dict else item)
-            if child.__class__ in _CONTAINERS
-        ]
-    return bool(level)

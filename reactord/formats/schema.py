@@ -47,7 +47,8 @@ class Problem:
         return f"{self.field or 'the document'} {self.problem}: {self.cure}"
 
 
-_KINDS = {
+#: what a JSON value is called
+KINDS = {
     dict: "an object", list: "a list", str: "a string", bool: "true or false", int: "a number", float: "a number",
     type(None): "null",
 }  # fmt: skip
@@ -110,7 +111,7 @@ def _add(found: list[Problem], problem: Problem) -> None:
 def _problem(field: str, kind: str, error: Any) -> Problem:  # noqa: ANN401 - pydantic's own TypedDict
     if kind == "missing":
         return Problem(field, "is missing", "add it")
-    is_now = _KINDS.get(type(error["input"]), "something else")
+    is_now = KINDS.get(type(error["input"]), "something else")
     if expected := _EXPECTED.get(kind):
         return Problem(field, f"is not {expected}", f"it is {is_now}; write {expected}")
     message = str(error["msg"]).removeprefix("Value error, ")

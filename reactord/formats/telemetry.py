@@ -24,6 +24,7 @@ from reactord.formats.records import (
     load_object,
 )  # fmt: skip
 from reactord.formats.schema import Document, Id, Number, Object, Text, require
+from reactord.kernels.depth import depth_of
 
 #: where Body and Prime are told to write telemetry, instead of or beside ~/.jarvis/telemetry
 DIRECTORIES = ("TELEMETRY_OUTPUT_DIR", "TELEMETRY_DIR", "JARVIS_TELEMETRY_DIR", "JPRIME_REPO_DIR/telemetry")
@@ -59,7 +60,7 @@ class Telemetry(RootModel[TelemetryEvent | PrimeRecord]):
 
 
 def parse(raw: bytes, where: str) -> list[Item]:
-    """Read one line, without its newline. Raises BadRecord when it is neither of the three forms."""
+    """Read one line, without its newline. Raises BadRecord when it is neither of the two forms."""
     body = load_object(raw)
     if not accepts(body):
         require(Telemetry, body)
@@ -122,7 +123,7 @@ def identities(lines: list[bytes]) -> list[str | None]:
 
 
 def _identity(line: bytes) -> str | None:
-    if line.count(b"{") + line.count(b"[") > MAX_DEPTH:
+    if depth_of(line) > MAX_DEPTH:
         return None
     try:
         said = _decode(line)

@@ -10,6 +10,7 @@ announced by every route, each with an identity that is the same when the announ
 | `trinity/inbox/{orchestrator,jarvis_body}`, `trinity/events`, model_ready | Prime's bus (polls) | renamed within the directory, so that Body's adapter does not eat it |
 | `reactor/events/<ms>_<id>.json`, model_updated | Prime's bridge adapter (polls) | its payload unique: it drops equal ones |
 | `reactor/events/pipeline_events.jsonl` | who reads the history | appended |
+| UMF messages, when enabled (umf.py) | JARVIS | the copy of a line above, under its event id |
 
 Not sent: `training_complete` on Prime's bus (it would announce the model a second time) and anything about health or
 shutdown (those types restart and stop processes). What nobody fetched within 300 s is removed by `expire`.
@@ -29,6 +30,7 @@ from typing import Any, Literal
 from reactord import durable
 from reactord.errors import BadInput
 from reactord.home import Home
+from reactord.ipc import umf
 from reactord.ipc.presence import encode, local_iso
 
 #: readers of the Trinity bus delete older events unread
@@ -87,20 +89,24 @@ def training(home: Home, progress: Progress, job_id: str, facts: Mapping[str, An
     """Say on the bus that a training started, moves, completed or failed; all but its moves also into the history."""
     topic = f"training.{progress}"
     payload = {"job_id": job_id, "status": progress, **facts}
-    bus_line(home, topic, payload, now, identity=None if progress == "progress" else job_id)
+    event_id = bus_line(home, topic, payload, now, identity=None if progress == "progress" else job_id)
     if progress != "progress":
-        pipeline_line(home, topic, job_id, payload, now)
+        pipeline_line(home, topic, job_id, payload, now, event_id)
 
 
 def gate_evaluated(home: Home, job_id: str, facts: Mapping[str, Any], now: float) -> None:
     """Record the judge's verdict in the history."""
-    pipeline_line(home, "gate.evaluated", job_id, {"job_id": job_id, **facts}, now)
+    topic, payload = "gate.evaluated", {"job_id": job_id, **facts}
+    event_id = _event_id(topic, job_id)
+    pipeline_line(home, topic, job_id, payload, now, event_id)
+    umf.sender.tell(event_id, topic, _finite(payload), job_id, now)
 
 
-def bus_line(home: Home, topic: str, payload: Mapping[str, Any], now: float, *, identity: str | None) -> None:
+def bus_line(home: Home, topic: str, payload: Mapping[str, Any], now: float, *, identity: str | None) -> str:
     """Append one event to Body's bus file. Equal (topic, identity) is one event for its readers; None is always new.
 
-    Not fsynced: Body truncates the file within a second, and what matters goes by another route too.
+    Not fsynced: Body truncates the file within a second, and what matters goes by another route too. Returns the id
+    of the event, for its other copies.
     """
     event_id = _event_id(topic, identity or uuid.uuid4().hex)
     line = {
@@ -119,14 +125,18 @@ def bus_line(home: Home, topic: str, payload: Mapping[str, Any], now: float, *, 
         "status": "pending",
     }
     _append_line(home.bus_lines, line, sync=False)
+    umf.sender.tell(event_id, topic, line["payload"], line["correlation_id"], now)
+    return event_id
 
 
-def pipeline_line(home: Home, topic: str, job_id: str, payload: Mapping[str, Any], now: float) -> None:
+def pipeline_line(  # noqa: PLR0913, PLR0917 - what a line consists of
+    home: Home, topic: str, job_id: str, payload: Mapping[str, Any], now: float, event_id: str
+) -> None:
     """Append one event to the pipeline's history."""
     directory = Path(os.environ.get("REACTOR_PIPELINE_EVENTS_DIR") or home.model_events)
     directory.mkdir(parents=True, exist_ok=True)
     line = {
-        "event_id": str(uuid.uuid4()),
+        "event_id": event_id,
         "topic": topic,
         "source": "reactor",
         "timestamp": local_iso(now),
@@ -140,18 +150,13 @@ def pipeline_line(home: Home, topic: str, job_id: str, payload: Mapping[str, Any
 def expire(home: Home, now: float) -> int:
     """Remove our own event files that nobody fetched within `MAX_AGE_S`; files of others are never touched."""
     removed = 0
-    for directory in (home.events, *_inboxes(home), home.model_events, home.reactor):
+    for directory in (home.events, *home.prime_inboxes, home.model_events, home.reactor):
         for path in directory.iterdir() if directory.is_dir() else ():
             found = _OURS.match(path.name)
             if found and now - int(found["ms"]) / 1000 > MAX_AGE_S:
                 durable.remove(path)
                 removed += 1
-    return removed
-
-
-def is_ours(name: str) -> bool:
-    """Whether a file of this name on the bus is an announcement of ours: ingest must not read it back."""
-    return _OURS.match(name) is not None
+    return removed + umf.sender.expire(now)
 
 
 def _to_body(home: Home, model: ReadyModel, metrics: Mapping[str, float], now: float) -> None:
@@ -204,7 +209,8 @@ def _to_prime(home: Home, model: ReadyModel, metrics: Mapping[str, float], now: 
         "metadata": {"job_id": model.job_id, "version": model.version, "sha256": model.sha256, "metrics": metrics},
     }
     identity = _event_id("model_ready", f"{model.job_id} {model.version}")
-    targets = ((_inboxes(home)[0], "orchestrator"), (_inboxes(home)[1], "jarvis_body"), (home.events, "*"))
+    orchestrator, body = home.prime_inboxes
+    targets = ((orchestrator, "orchestrator"), (body, "jarvis_body"), (home.events, "*"))
     for directory, target in targets:
         event = {
             "event_id": identity,
@@ -233,11 +239,6 @@ def _to_prime(home: Home, model: ReadyModel, metrics: Mapping[str, float], now: 
         "trace_id": identity[-16:],
     }
     durable.publish(home.model_events / _file_name(identity, now), encode(updated))
-
-
-def _inboxes(home: Home) -> tuple[Path, Path]:
-    inbox = home.trinity / "inbox"
-    return inbox / "orchestrator", inbox / "jarvis_body"
 
 
 def _event_id(kind: str, identity: str) -> str:

@@ -20,14 +20,14 @@ class Batch:
     """Arrivals that go to the journal together."""
 
     entries: list[Entry] = field(default_factory=list)
-    claimed: list[tuple[str, str | None]] = field(default_factory=list)  # (file of ours, reason it is refused for)
+    claimed: list[tuple[str, str | None]] = field(default_factory=list)  # (its name there, reason it is refused for)
     size_bytes: int = 0
 
-    def add(self, entry: Entry, file: str | None = None) -> None:
+    def add(self, entry: Entry) -> None:
         self.entries.append(entry)
         self.size_bytes += len(entry.raw)
-        if file is not None:
-            self.claimed.append((file, entry.meta.get("refused")))
+        if claim := entry.meta.get("claim"):
+            self.claimed.append((claim, entry.meta.get("refused")))
 
     @property
     def full(self) -> bool:
@@ -65,3 +65,8 @@ def printable(name: str) -> str:
 def claim_name(format_name: str, name: str, number: int) -> str:
     """What a claimed file is called until the ledger has it."""
     return f"{time.time_ns():020d}-{number:06d}~{format_name}~{printable(name)[-120:]}"
+
+
+def original(claim: str) -> str:
+    """What the sender called a claimed file, as far as our name for it tells: all that the records may depend on."""
+    return claim.split("~", 2)[2]

@@ -6,15 +6,17 @@ Each arrow is durable before the next begins. A kill at any arrow leads to the s
 begun is begun again under the same id, and every effect can be asked for twice without happening twice; what was done
 is answered again with the same words.
 
-An executor that fails because of the machine is asked again after 1, 4, 16 and 60 seconds (more or less a half), then
-the command becomes a dead letter. A command that nobody can read becomes one at once. The time limit of a command is
-judged until its first attempt: what was begun is finished, or becomes a dead letter.
+An executor that fails because of the machine is asked again about 1, 4, 16 and 60 seconds after it was asked (more or
+less a half, but never sooner than 1 nor later than 60), then the command becomes a dead letter. A command that nobody
+can read becomes one at once. The time limit of a command is judged until its first attempt: what was begun is finished,
+or becomes a dead letter.
 
 Not answered: commands to everybody that we do not know; they may be meant for somebody else.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -22,7 +24,7 @@ import random
 import sqlite3
 import stat
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from reactord import durable
 from reactord.errors import BadInput, BadRecord, EnvironmentTrouble
 from reactord.formats.records import load_object
 from reactord.home import Home
-from reactord.ipc import command_queue
+from reactord.ipc import command_queue, leftovers
 from reactord.ipc.command_actions import ACTIONS, Action, Executor, answer_to_file, answer_to_queue
 from reactord.ipc.command_memory import Memory, Waiting
 from reactord.ipc.command_queue import ME, Command, CommandFiles, Found, LeftAlone, Read, SharedQueue
@@ -41,7 +43,7 @@ from reactord.ledger.sqlite import is_damage
 log = logging.getLogger("reactord.commands")
 
 LOOK_EVERY_S = 1.0
-#: a disk that refuses is asked again after so long
+#: a disk that refuses is asked again after so long, and so is a file that cannot be taken
 TROUBLE_S = 1.0
 #: so much is done in one turn
 FILES_PER_TURN = 64
@@ -67,9 +69,7 @@ class Commands:
 
     def __init__(self, home: Home, executor: Executor, clock: Callable[[], float]) -> None:
         self.executor, self.clock = executor, clock
-        self.directory = home.trinity / "commands"
-        self.responses = home.trinity / "responses"
-        self.ours = home.reactor / "commands"
+        self.directory, self.responses, self.ours = home.commands, home.responses, home.taken_commands
         self.claimed = self.ours / "claimed"
         self.trouble: str | None = None  # why commands are not taken or done now, in words
         self.counts: Counter[str] = Counter()
@@ -105,6 +105,8 @@ class Commands:
             self._show(f"cannot take commands: {trouble}")
             return TROUBLE_S
         self._show(self._unreadable)
+        if self._unreadable:
+            return TROUBLE_S
         return 0.0 if more else LOOK_EVERY_S
 
     def _turn(self) -> bool:
@@ -162,33 +164,45 @@ class Commands:
     # -- one command a file --------------------------------------------------------------------------------------------
     def _look_at_files(self) -> bool:
         """Deal with some files. True when there are more, and room for them."""
-        names = self._files.unread()
-        for name in names[:FILES_PER_TURN]:
+        done = 0  # what cannot be dealt with yet is not counted: it would take the place of the others for ever
+        for name in self._files.unread():
             if self._memory.waiting() >= MAX_WAITING:
                 return False
-            try:
-                self._look_at(name)
-            except LeftAlone as why:
-                self._leave(name, str(why))
-            except OSError as trouble:  # one file that cannot be read or claimed keeps no other one waiting
-                self._unreadable = f"a command is not taken yet: {trouble}"
-        return len(names) > FILES_PER_TURN
+            if done >= FILES_PER_TURN:
+                return True
+            with self._one_file():
+                done += self._look_at(name)
+        return False
 
-    def _look_at(self, name: str) -> None:
-        found = self._files.look(name)
+    @contextlib.contextmanager
+    def _one_file(self) -> Iterator[None]:
+        """A file that cannot be read or claimed is shown as a trouble, and keeps no other one waiting."""
+        try:
+            yield
+        except OSError as trouble:
+            self._unreadable = f"a command is not taken yet, it is tried again: {trouble}"
+
+    def _look_at(self, name: str) -> bool:
+        """Deal with one file. False when it is gone, or may still be growing."""
+        try:
+            found = self._files.look(name)
+        except LeftAlone as why:
+            self._leave(name, str(why))
+            return True
         if found is None:
-            return
+            return False
         if found.target == "ours":
             claim = self.claimed / name
             try:
                 durable.claim(self.directory / name, claim)
             except FileNotFoundError:
-                return
+                return False
             self._finish(claim)
-            return
+            return True
         if found.target == "everybody":
             self._take_broadcast(found, name)
         self._files.seen.add(name)
+        return True
 
     def _leave(self, name: str, why: str) -> None:
         self._files.seen.add(name)
@@ -214,7 +228,8 @@ class Commands:
         """Go on with files that a kill left between the claim and the memory."""
         _ = self._memory
         for claim in sorted(self.claimed.iterdir()):
-            self._finish(claim)
+            with self._one_file():
+                self._finish(claim)
 
     def _finish(self, claim: Path) -> None:
         """Remember a claimed command, or bury it; then its file can go."""
@@ -337,7 +352,7 @@ class Commands:
         return self.responses / f"{identity}.json"
 
     def _tidy(self) -> None:
-        """Once a minute: forget what is old, with the answers that nobody fetched."""
+        """At the start and once a minute: forget what is old, with the answers that nobody fetched."""
         now = self.clock()
         if self._tidied_at is not None and abs(now - self._tidied_at) < TIDY_EVERY_S:
             return
@@ -347,6 +362,8 @@ class Commands:
                 durable.remove(self._response(identity))
         self._memory.forget([identity for identity, _ in old])
         self.letters.tidy()
+        for directory in (self.directory, self.responses):
+            leftovers.sweep(directory, now)
         self._tidied_at = now
 
 

@@ -69,17 +69,12 @@ class Letter:
     why: dict[str, Any]
 
 
-def directory(home: Home) -> Path:
-    """Where the dead letters are."""
-    return home.trinity / "dlq" / "reactor"
-
-
 class DeadLetters:
     """The directory. Everything that changes it raises EnvironmentTrouble when somebody keeps its lock."""
 
     def __init__(self, home: Home, clock: Callable[[], float]) -> None:
-        self.directory, self.clock = directory(home), clock
-        self._commands = home.trinity / "commands"
+        self.directory, self.clock = home.dead_letters, clock
+        self._commands = home.commands
 
     # -- the daemon ----------------------------------------------------------------------------------------------------
     def put(self, raw: bytes, why: Why) -> str:

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 
 from reactord.formats import FORMATS, Door, Format
 from reactord.formats.door import Kind
 from reactord.home import Home
 
-#: `with one_file():` a file that cannot be read is shown as a trouble, and keeps no other one waiting
-OneFile = Callable[[], AbstractContextManager[None]]
-#: no directory is listed further than this at once: a million names would be 80 MB
-NAMES_PER_LOOK = 20_000
+
+class OneFile:
+    """`with one_file:` a file that cannot be read is remembered as a trouble, and keeps no other one waiting."""
+
+    def __init__(self) -> None:
+        self.trouble: OSError | None = None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, trouble: BaseException | None, trace: object) -> bool:
+        if not isinstance(trouble, OSError):
+            return False
+        self.trouble = trouble
+        return True
 
 
 @dataclass(frozen=True)
@@ -57,32 +68,35 @@ class Reader:
     one_file: OneFile
 
 
-def listed(entrances: Iterable[Entrance], kind: Kind) -> Iterator[tuple[Entrance, str, str]]:
-    """(entrance, path, name) of what lies in the doors of a kind now, by directory and name; each file once."""
+def listed(
+    entrances: Iterable[Entrance], kind: Kind, at_most: int | None = None
+) -> Iterator[tuple[Entrance, str, str]]:
+    """(entrance, path, name) of what lies in the doors of a kind now, by directory and name; each file once.
+
+    Of a directory with more than `at_most` files some are left for another time.
+    """
     by_directory: dict[Path, list[Entrance]] = {}
     for entrance in entrances:
         if entrance.kind == kind:
             by_directory.setdefault(entrance.directory, []).append(entrance)
     for directory, doors in by_directory.items():
-        for name in _names(directory, doors):
-            for door in doors:
-                if door.admits(name):
-                    yield door, f"{directory}/{name}", name
-                    break
+        for name, door in sorted(islice(_inside(directory, doors), at_most), key=itemgetter(0)):
+            yield door, f"{directory}/{name}", name
 
 
-def _names(directory: Path, doors: list[Entrance]) -> list[str]:
+def _inside(directory: Path, doors: list[Entrance]) -> Iterator[tuple[str, Entrance]]:
+    """Names that some door admits, with the first that does."""
     try:
         with os.scandir(directory) as found:
-            ours = (entry.name for entry in found if any(door.admits(entry.name) for door in doors))
-            return sorted(islice(ours, NAMES_PER_LOOK))
+            for entry in found:
+                for door in doors:
+                    if door.admits(entry.name):
+                        yield entry.name, door
+                        break
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        return
 
 
 def _directories(home: Home, door: Door) -> Iterator[Path]:
     yield home.root / door.directory
-    for name in door.env:
-        variable, _, below = name.partition("/")
-        if value := os.environ.get(variable, "").strip():
-            yield Path(os.path.abspath(Path(value).expanduser())) / below  # noqa: PTH100 - as Home.find: links are kept
+    yield from door.elsewhere(os.environ)

@@ -2,7 +2,7 @@
 
 A drop file is opened without following links and without blocking, must be a regular file of ours with one name and a
 bounded size, must not be open for writing by anybody (a read lease tells on Linux), and must parse. What does not parse
-may still be growing: it is left alone until it has been quiet for `settle_s`, then it is refused with a reason.
+may still be growing: it is left alone until it has been quiet for SETTLE_S, then it is refused with a reason.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ import os
 import signal
 import stat
 import sys
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
+from reactord import durable
 from reactord.errors import BadRecord
 from reactord.formats import FORMATS, Item
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
-_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+#: a file that does not parse is refused once it has been quiet for so long
+SETTLE_S = 2.0
+OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_LEASES = sys.platform.startswith("linux")
 #: why a file cannot be opened, where that is the file's own fault and no trouble of ours
 _UNOPENED = {
     errno.ELOOP: "not a regular file: a link",
@@ -29,8 +32,7 @@ _UNOPENED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
+class Instance(NamedTuple):
     """One state of one file; an inode number alone is reused at once on ext4."""
 
     device: int
@@ -43,9 +45,9 @@ class Instance:
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
     @classmethod
-    def at(cls, path: str | Path) -> Instance:
+    def at(cls, path: str) -> Instance:
         """Of what lies at `path` now, a link itself. Raises OSError."""
-        return cls.of(os.stat(path, follow_symlinks=False))  # noqa: PTH116 - thousands a second: no Path is made
+        return cls.of(os.lstat(path))
 
     @classmethod
     def seen_at(cls, path: str) -> Instance | None:
@@ -56,9 +58,8 @@ class Instance:
             return None
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A file that may be claimed now: its bytes, or the reason why they are refused."""
+class Found(NamedTuple):
+    """A file that may be taken now: its bytes and what they say, or the reason why they are refused."""
 
     instance: Instance
     raw: bytes
@@ -66,13 +67,49 @@ class Found:
     items: list[Item] | None = None
 
 
-def look(path: str | Path, format_name: str, now: float, settle_s: float, where: str = "") -> Found | None:
-    """Read a drop file, or return None when it should be left alone for now (growing, gone, unreadable).
+def look(path: str, format_name: str, where: str, now: float) -> Found | None:
+    """Read a file, or return None when it should be left alone for now (growing, gone, a directory).
 
-    `where` is what the parser is told of the place, by default the name.
+    `where` is what the parser is told of the place. Raises OSError for trouble that is not the file's own.
     """
+    opened = _open(path)
+    if not isinstance(opened, int):
+        return opened
     try:
-        descriptor = os.open(path, _OPEN)
+        found = _examine(opened, format_name, where, now)
+        return found if found is not None and Instance.of(os.fstat(opened)) == found.instance else None
+    finally:
+        os.close(opened)
+
+
+def claim(path: str, target: str, format_name: str, where: str, now: float) -> tuple[Found, bool] | None:
+    """Look at a file and move it to `target`, so that nobody can open it by its name any more.
+
+    The lease is held from the look until the move is done: who replaces the file or opens it for writing in between is
+    noticed, and the second of the pair says whether what lies at `target` is what was looked at, for good. None when
+    the file should be left alone for now, or when somebody else was faster.
+    """
+    opened = _open(path)
+    if opened is None:
+        return None
+    try:
+        found = opened if isinstance(opened, Found) else _examine(opened, format_name, where, now)
+        if found is None:
+            return None
+        durable.claim(path, target)
+        final = Instance.at(target) == found.instance and not (isinstance(opened, int) and _disturbed(opened))
+        return found, final
+    except FileNotFoundError:
+        return None
+    finally:
+        if isinstance(opened, int):
+            os.close(opened)
+
+
+def _open(path: str) -> int | Found | None:
+    """A descriptor; what is refused unopened; None for what is gone."""
+    try:
+        return os.open(path, OPEN)
     except FileNotFoundError:
         return None
     except OSError as trouble:
@@ -80,34 +117,22 @@ def look(path: str | Path, format_name: str, now: float, settle_s: float, where:
             raise
         # set aside by its name alone: what a link points to is never touched
         return Found(Instance.at(path), b"", _UNOPENED[trouble.errno])
+
+
+def _examine(descriptor: int, format_name: str, where: str, now: float) -> Found | None:
+    status = os.fstat(descriptor)
+    instance = Instance.of(status)
+    if reason := _unsafe(status):
+        return Found(instance, b"", reason)
+    if stat.S_ISDIR(status.st_mode) or _being_written(descriptor):
+        return None
+    raw = _read(descriptor, status.st_size)
+    if len(raw) != status.st_size:
+        return None
     try:
-        status = os.fstat(descriptor)
-        instance = Instance.of(status)
-        if reason := _unsafe(status):
-            return Found(instance, b"", reason)
-        raw = None if stat.S_ISDIR(status.st_mode) or _being_written(descriptor) else _read(descriptor, status.st_size)
-        if raw is None or len(raw) != status.st_size or Instance.of(os.fstat(descriptor)) != instance:
-            return None
-    finally:
-        os.close(descriptor)
-    try:
-        return Found(instance, raw, items=FORMATS[format_name].parse(raw, where or os.path.basename(path)))  # noqa: PTH119
+        return Found(instance, raw, None, FORMATS[format_name].parse(raw, where))
     except BadRecord as bad:
-        return None if now - status.st_mtime < settle_s else Found(instance, raw, str(bad))
-
-
-def is_final(claimed: str | Path, instance: Instance) -> bool:
-    """Whether a file that was renamed away is still what was looked at, and nobody can change it any more."""
-    if Instance.at(claimed) != instance:
-        return False
-    try:
-        descriptor = os.open(claimed, _OPEN)
-    except OSError:
-        return True  # it could not be opened before either: only its name is set aside
-    try:
-        return not _being_written(descriptor)
-    finally:
-        os.close(descriptor)
+        return None if now - status.st_mtime < SETTLE_S else Found(instance, raw, str(bad))
 
 
 def _unsafe(status: os.stat_result) -> str | None:
@@ -126,7 +151,7 @@ def _unsafe(status: os.stat_result) -> str | None:
 
 def _being_written(descriptor: int) -> bool:
     """True iff some process has the file open for writing; exact on Linux, unknown (False) elsewhere."""
-    if not sys.platform.startswith("linux"):
+    if not _LEASES:
         return False
     try:
         # a writer who opens the file within these microseconds has the kernel signal us: SIGIO would end the process
@@ -137,9 +162,13 @@ def _being_written(descriptor: int) -> bool:
     return False
 
 
+def _disturbed(descriptor: int) -> bool:
+    """Whether somebody opened the file for writing since its lease was taken; where there is none, it is tried now."""
+    return _LEASES and fcntl.fcntl(descriptor, fcntl.F_GETLEASE) != fcntl.F_RDLCK and _being_written(descriptor)
+
+
 def _read(descriptor: int, size: int) -> bytes:
-    parts = []
-    while size > 0 and (part := os.read(descriptor, size)):
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
+    raw = os.read(descriptor, size)
+    while len(raw) < size and (part := os.read(descriptor, size - len(raw))):
+        raw += part
+    return raw

@@ -3,15 +3,15 @@
 One thread owns the journal and the index. While things arrive it looks at every door all the time; else when a
 notification wakes it, and at least once a second (a hint wakes us, the scan tells us). It takes in batches:
 
-    look -> claim by rename -> append to the journal, one fdatasync -> commit the index -> unlink
+    look -> claim by rename -> append to the journal, one fdatasync -> unlink -> enter into the index, some batches late
 
-After a crash the claimed files that the index knows are unlinked and the others go the same way again. Everything else
-that must touch the index (an HTTP body, the taking of a dataset) is done on this thread too, through `call`.
+After a crash the index reads on in the journal; then the claimed files that it knows are unlinked, and the others go
+the same way again. Everything else that must touch the index (an HTTP body, the taking of a dataset) is done on this
+thread too, through `call`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import queue
@@ -19,7 +19,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +31,8 @@ from reactord import durable
 from reactord.errors import EnvironmentTrouble
 from reactord.formats import FORMATS, Notice
 from reactord.home import Home
-from reactord.ipc.batch import Batch, document, printable
-from reactord.ipc.doors import entrances
+from reactord.ipc.batch import Batch, document, original, printable
+from reactord.ipc.doors import OneFile, entrances
 from reactord.ipc.drops import Drops
 from reactord.ipc.quarantine import Quarantine
 from reactord.ipc.room import Room
@@ -41,7 +41,7 @@ from reactord.ipc.spools import Spools
 from reactord.ipc.tails import Tails
 from reactord.ledger import compaction
 from reactord.ledger.index import Index
-from reactord.ledger.journal import Entry, Journal, Place, batches
+from reactord.ledger.journal import Journal, Place, batches
 from reactord.ledger.sqlite import is_damage, set_aside
 
 log = logging.getLogger("reactord.ingest")
@@ -81,6 +81,7 @@ class Inbox:
     def __init__(self, home: Home, clock: Callable[[], float] = time.time) -> None:
         self.home, self.clock = home, clock
         self.doors = entrances(home)
+        self._one_file = OneFile()
         self._drops = Drops(self.doors, str(home.claimed), clock, self._one_file)
         reading = (self.doors, self._stored, clock, self._one_file)
         self._tails = Tails(*reading)
@@ -97,7 +98,7 @@ class Inbox:
         self._tidy_at = 0.0
         self._unfinished = True  # claimed files may be left from before
         self._damaged = False  # the index must be made anew
-        self._unreadable: OSError | None = None  # what one file of this turn answered
+        self._behind = False  # the index lacks something that the journal has, and that is not staged either
 
     # -- from other threads ------------------------------------------------------------------------------------------
     def call(self, work: Callable[[], T]) -> Future[T]:
@@ -114,7 +115,8 @@ class Inbox:
 
         def take_in() -> int:
             items = FORMATS[format_name].parse(raw, printable(name))
-            return self._commit(Batch([document(format_name, name, raw, at=self.clock(), items=items)]))
+            self._commit(Batch([document(format_name, name, raw, at=self.clock(), items=items)]))
+            return self._flush()
 
         return self.call(take_in)
 
@@ -200,10 +202,14 @@ class Inbox:
 
     def _catch_up(self) -> Place:
         """Enter into the index what the journal has beyond it; return where the journal ends."""
+        self.index.unstage()
         end = self.index.cursor()
         for batch, after in batches(self.home.journal, end):
-            self._enter(batch, after)
+            if self.index.stage(batch, after):
+                self._flush()
             end = after
+        self._flush()
+        self._behind = False
         return end
 
     def close(self) -> None:
@@ -213,18 +219,20 @@ class Inbox:
 
     def turn(self) -> None:
         """One look at everything: calls, what was claimed before, every door, until nothing new is found."""
-        self._unreadable = None
+        self._one_file.trouble = None
         try:
             if not self.intake.ready:
                 self.open()
+            if self._behind:
+                self._catch_up()
             self._answer_calls()
             if self.looked_upto > self.intake.fresh_after:
                 self._refresh()
             if self._unfinished:
-                self._catch_up()
                 self._finish_claimed()
             while not self._stop.is_set() and self._look() and self._calls.empty():
                 pass
+            self._flush()
             self._tidy()
         except (OSError, sqlite3.Error) as trouble:
             self._unfinished = True
@@ -234,7 +242,7 @@ class Inbox:
             else:
                 self._stop.wait(TROUBLE_S)
         else:
-            self._show(self._unreadable or self._room.trouble)
+            self._show(self._one_file.trouble or self._room.trouble)
 
     def _tidy(self) -> None:
         """Compact one old segment, now and then; one at once, so that nothing waits for it long."""
@@ -271,14 +279,6 @@ class Inbox:
             log.error("cannot take everything in: %s. Nothing is lost; it goes on when the cause is gone.", words)
         self.intake.trouble = words
 
-    @contextlib.contextmanager
-    def _one_file(self) -> Iterator[None]:
-        """A file that cannot be read or claimed is shown as a trouble, and keeps no other one waiting."""
-        try:
-            yield
-        except OSError as trouble:
-            self._unreadable = trouble
-
     def _stored(self, path: str) -> str | None:
         """How far, or in which state, a file of somebody else was read."""
         return self.index.tail(printable(path))
@@ -302,21 +302,24 @@ class Inbox:
         return self._lookers if level == "plenty" else self._lookers[:1] if level == "low" else ()
 
     # -- commit ------------------------------------------------------------------------------------------------------
-    def _commit(self, batch: Batch) -> int:
-        """Journal, index, remove: the order is the guarantee. Returns how many records were new."""
-        self._catch_up()  # what a failed apply left behind comes first, or the cursor would pass over it
+    def _commit(self, batch: Batch) -> None:
+        """Journal, then remove: the order is the guarantee. The index follows, at the latest at the end of the turn."""
+        if self._behind:
+            self._catch_up()
+        self._behind = True  # until all that is journalled is staged
         places, end = self.journal.append(batch.entries)
+        full = self.index.stage(zip(places, batch.entries, strict=True), end)
+        self._behind = False
         self._taken += 1
-        new = self._enter(zip(places, batch.entries, strict=True), end)
-        for path, reason in batch.claimed:
-            self._dispose(path, reason)
-        if batch.claimed:
-            self.index.forget_claims([_name(path) for path, _ in batch.claimed])
-        return new
+        self._dispose_all(batch.claimed)
+        if full:
+            self._flush()
 
-    def _enter(self, batch: Iterable[tuple[Place, Entry]], end: Place) -> int:
-        """Into the index, and tell what that brought: now, or later when it has to be caught up with."""
-        applied = self.index.apply(batch, end)
+    def _flush(self) -> int:
+        """Have the index enter what is staged, and tell what that brought. Returns how many records were new."""
+        self._behind = True
+        applied = self.index.flush()
+        self._behind = False
         if applied.new:
             self.intake.last_arrival_at = self.clock()
         self.intake.notices.extend(applied.notices)
@@ -340,27 +343,33 @@ class Inbox:
         real = {os.path.realpath(path) for path in named if os.path.isabs(path) and path.endswith(".jsonl")}  # noqa: PTH117
         return sorted(path for path in real if path.startswith(root) and not path.startswith(ours))
 
-    def _dispose(self, claim: str, reason: str | None) -> None:
-        """The ledger has it: unlink it, or set it aside with its reason when it was refused."""
-        if reason is None:
-            durable.remove(claim)
-        else:
-            self.quarantine.take_file(Path(claim), claim.split("~", 2)[2], reason)
+    def _dispose_all(self, claimed: Sequence[tuple[str, str | None]]) -> None:
+        """The journal has them: unlink what was claimed, or set it aside with its reason when it was refused."""
+        done, claimed_in = [], str(self.home.claimed)
+        try:
+            for claim, reason in claimed:
+                path = f"{claimed_in}/{claim}"
+                if reason is None:
+                    durable.remove(path)
+                else:
+                    self.quarantine.take_file(Path(path), original(claim), reason)
+                done.append(claim)
+        finally:
+            self.index.forget_claims(done)
 
     def _finish_claimed(self) -> None:
         """Go on with claimed files that a crash, a full disk or a changing file left behind."""
+        self._flush()  # what is staged knows claims, too
         batch, left = Batch(), False
         for name in sorted(os.listdir(self.home.claimed)):  # noqa: PTH208 - names, not paths
             if name.count("~") < 2 or batch.full:
                 left |= batch.full
                 continue  # somebody else's, or a later turn's
             known, reason = self.index.claimed(name)
-            path = f"{self.home.claimed}/{name}"
             if known:
-                self._dispose(path, reason)
-                self.index.forget_claims([name])
+                self._dispose_all([(name, reason)])
             else:
-                left |= not self._drops.look_again(path, batch)
+                left |= not self._drops.look_again(name, batch)
         if batch.entries:
             self._commit(batch)
         self._drops.unfinished, self._unfinished = False, left
@@ -372,10 +381,6 @@ def _identity(directory: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _name(path: str) -> str:
-    return path.rpartition("/")[2]
 
 
 __all__ = ["Inbox", "Intake"]

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from reactord import durable
 from reactord.home import Home
-from reactord.ipc import dlm
+from reactord.ipc import dlm, umf
 
 COMPONENT = "reactor_core"
 #: Body's time to live for its own short locks around the shared JSON files
@@ -135,6 +135,8 @@ def write_heartbeats(home: Home, presence: Presence, now: float) -> None:
     """
     data = encode(heartbeat(presence, now))
     failures = [failure for path in home.heartbeats if (failure := _attempt(path, data)) is not None]
+    if lost := umf.sender.beat(presence, now):
+        failures.append(lost)
     if failures:
         raise failures[0]
 
@@ -181,6 +183,8 @@ def withdraw(home: Home, presence: Presence, now: float) -> None:
     state |= {"status": "offline", "phase": "offline", "active_training_jobs": 0, "memory_usage_gb": 0.0}
     state |= {"cpu_percent": 0.0}
     _publish_state(home, encode(state), now)
+    if lost := umf.sender.beat(presence, now, gone=True):
+        raise lost
 
 
 def read_shared(path: Path, now: float) -> dict[str, Any] | None:

@@ -43,7 +43,7 @@ class Rows(Reader):
             state = tuple(dropfile.Instance.seen_at(path + suffix) for suffix in ("", "-wal"))
             if self._quiet.get(path) == state or batch.full:
                 continue
-            with self.one_file():
+            with self.one_file:
                 if self._read(door, path, batch):
                     more = True
                 else:
@@ -56,14 +56,14 @@ class Rows(Reader):
         try:
             rows = _rows(path, mark, beyond)
         except sqlite3.Error as trouble:
-            raise OSError(f"{path} cannot be read ({trouble}); it is tried again when it changes") from None
+            raise OSError(f"{path} cannot be read ({trouble}); it is tried again at the next look") from None
         taken = [row for row in rows if row["rowid"] not in beyond and _ready(row)]
         mark, beyond = _advance(rows, mark, beyond | {row["rowid"] for row in taken})
         position = orjson.dumps({"mark": mark, "beyond": sorted(beyond)}).decode()
         if not taken and position == self.stored(path):
             return False
         name = printable(os.path.basename(path))  # noqa: PTH119 - names, not paths
-        raw = b"".join(orjson.dumps(row, default=_text) + b"\n" for row in taken)
+        raw = b"".join(as_json(row) + b"\n" for row in taken)
         place = {"path": printable(path), "start": 0, "position": position}
         batch.add(
             Entry({"format": door.format.name, "name": name, "at": self.clock(), "where": name, "tail": place}, raw)
@@ -71,23 +71,45 @@ class Rows(Reader):
         return True
 
 
+def opened(path: Path) -> sqlite3.Connection:
+    """Somebody's database, to be read only. A byte that is no UTF-8 is replaced: it must not keep every row waiting."""
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+    db.row_factory = sqlite3.Row
+    db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    return db
+
+
 def _rows(path: str, mark: int, beyond: set[int]) -> list[dict[str, Any]]:
     """The rows after the mark, with at most about BATCH_BYTES of what is new in them."""
-    with closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True, isolation_level=None)) as db:
-        db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
-        db.row_factory = sqlite3.Row
+    with closing(opened(Path(path))) as db:
         query = f"SELECT rowid AS rowid, * FROM {TABLE} WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608 - constants
         found, size = [], 0
         for row in map(dict, db.execute(query, (mark, ROWS_PER_LOOK + MAX_WAITING))):
-            found.append(row)
-            if row["rowid"] in beyond or not _ready(row):
+            if row["rowid"] in beyond or not _ready(row):  # what they say is not needed, and may be large
+                found.append({name: row.get(name) for name in ("rowid", "quality_score")})
                 continue
-            if len(row.get("data") or "") > dropfile.MAX_FILE_BYTES:
-                row["data"] = None  # the parser refuses it, and it is counted
-            size += len(row.get("data") or "")
+            found.append(row)
+            size += bound(row)
             if size >= BATCH_BYTES:
                 break
         return found
+
+
+def bound(row: dict[str, Any]) -> int:
+    """Take out what is too large: the parser refuses a row without data, and it is counted. Returns the row's size."""
+    row |= {name: None for name, value in row.items() if _size(value) > dropfile.MAX_FILE_BYTES}
+    return sum(map(_size, row.values()))
+
+
+def _size(value: object) -> int:
+    """About how large a value of SQLite's is; a column holds whatever was put into it, also where text is declared."""
+    return len(value) if isinstance(value, str | bytes) else 0
+
+
+def as_json(row: dict[str, Any]) -> bytes:
+    """A row as the journal keeps it."""
+    return orjson.dumps(row, default=_text)
 
 
 def _ready(row: dict[str, Any]) -> bool:
@@ -106,4 +128,4 @@ def _advance(rows: list[dict[str, Any]], mark: int, taken: set[int]) -> tuple[in
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - what JSON has no form for: a blob
-    return bytes(value).decode("utf-8", "replace") if isinstance(value, bytes | memoryview) else str(value)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

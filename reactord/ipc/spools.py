@@ -6,14 +6,13 @@ is remembered in the index beside what it said, so a restart reads none twice.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 
 import orjson
 
 from reactord.ipc import dropfile
 from reactord.ipc.batch import Batch, document, printable
 from reactord.ipc.doors import Entrance, Reader, listed
-from reactord.ipc.drops import SETTLE_S
 
 
 @dataclass
@@ -29,7 +28,7 @@ class Spools(Reader):
             present.add(path)
             if batch.full:
                 return True
-            with self.one_file():
+            with self.one_file:
                 self._read(door, path, name, batch)
         self._seen = {path: state for path, state in self._seen.items() if path in present}
         return False
@@ -38,11 +37,11 @@ class Spools(Reader):
         state = dropfile.Instance.seen_at(path)
         if state is None or self._seen.get(path) == state:
             return
-        position = orjson.dumps(astuple(state)).decode()
+        position = orjson.dumps(tuple(state)).decode()
         if self.stored(path) == position:
             self._seen[path] = state
             return
-        found = dropfile.look(path, door.format.name, self.clock(), SETTLE_S, printable(name))
+        found = dropfile.look(path, door.format.name, printable(name), self.clock())
         if found is None or found.instance != state:
             return
         if found.items == [] and not found.refused:

@@ -33,7 +33,7 @@ class Tails(Reader):
         for path, form in self._changed():
             if batch.full:
                 return True
-            with self.one_file():
+            with self.one_file:
                 more |= self._read(path, form, batch)
         return more
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -14,7 +13,6 @@ from reactord.jobspec import Recipe
 from reactord.ledger.state import Job, Store
 from reactord.settings import Settings
 
-JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
 LANGUAGE = ("llm", "language", "nlu")
 
 

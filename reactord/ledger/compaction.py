@@ -15,8 +15,9 @@ from typing import Any
 import orjson
 
 from reactord import durable
-from reactord.ledger.index import COMPACTED, Index
+from reactord.ledger.index import Index
 from reactord.ledger.journal import MAX_RAW_BYTES, Entry, Place, batches, framed, segment_path, segments
+from reactord.ledger.staged import COMPACTED
 
 log = logging.getLogger("reactord.ingest")
 

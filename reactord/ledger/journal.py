@@ -35,7 +35,7 @@ _COMMIT = re.compile(rb"C (\d{1,9}) (\d{1,12}) ([0-9a-f]{8})\n")
 _ENTRY = re.compile(rb"E (\d{1,10}) (.+)\n")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """One arrival. `meta` says what it is (format, name, when, claimed as, tail position); `raw` are its bytes."""
 
@@ -128,16 +128,16 @@ def framed(entries: Sequence[Entry]) -> tuple[bytes, list[int]]:
     """
     parts: list[bytes] = []
     offsets: list[int] = []
-    crc = size = 0
+    size = crc = 0
     for entry in entries:
         header = b"E %d %s\n" % (len(entry.raw), orjson.dumps(entry.meta))
         if len(header) > MAX_LINE_BYTES or len(entry.raw) > MAX_RAW_BYTES:
             raise ValueError(f"a journal entry of {len(header)} bytes of header, {len(entry.raw)} of content")
         offsets.append(size + len(header))
-        for part in (header, entry.raw, b"\n"):
-            crc = zlib.crc32(part, crc)
-            parts.append(part)
+        parts += (header, entry.raw, b"\n")
         size += len(header) + len(entry.raw) + 1
+    for part in parts:
+        crc = zlib.crc32(part, crc)
     parts.append(b"C %d %d %08x\n" % (len(entries), size, crc))
     return b"".join(parts), offsets
 

@@ -11,6 +11,7 @@ from reactord.formats import FORMATS, Item, Record
 from reactord.home import Home
 from reactord.ledger.journal import Place, read_at
 from reactord.ledger.sqlite import open_readonly
+from reactord.ledger.staged import hexed
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class StoredRecord:
     """A record as the ledger keeps it."""
 
     seq: int  # order of arrival
-    identity: str  # 32 hexadecimal characters
+    identity: str  # 16 hexadecimal characters
     format: str
     arrived_at: float  # epoch seconds
     body: dict[str, Any]
@@ -40,4 +41,4 @@ def pending(home: Home, upto: int) -> Iterator[StoredRecord]:
                 held = (place, FORMATS[name].parse(read_at(home.journal, place, length), where))
             record = held[1][item]
             assert isinstance(record, Record)  # refusals are never pending
-            yield StoredRecord(seq, identity.hex(), name, arrived_at, record.body)
+            yield StoredRecord(seq, hexed(identity), name, arrived_at, record.body)

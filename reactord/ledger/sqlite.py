@@ -20,7 +20,7 @@ def open_writer(path: Path, schema: str, synchronous: Literal["FULL", "NORMAL"])
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     db.executescript(
         f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; PRAGMA busy_timeout={BUSY_MS};"
-        " PRAGMA cache_size=-8000; PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1;"
+        " PRAGMA cache_size=-24000; PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1;"
     )
     db.executescript(schema)
     return db

@@ -33,8 +33,6 @@ HEALTH_DEADLINE_S = 2.0
 #: Prime reads the whole model before it answers
 LOAD_DEADLINE_S = 120.0
 MAX_REPLY_BYTES = 64 * 1024
-#: a live swap holds the old and the new model at once; llama.cpp needs this much more than the file (prime.md 1)
-SWAP_FACTOR = 1.2
 
 State = Literal["live", "awaiting_prime", "restart_required"]
 
@@ -120,11 +118,6 @@ def load(base_url: str, placed: Path, model_id: str, version: str, deadline_s: f
     return Liveness(
         "restart_required", f"Prime could not load {placed.name} (status {status}); see its log, restart it"
     )
-
-
-def swap_fits(size_bytes: int, resident_bytes: int | None, limit_bytes: int) -> bool:
-    """Whether a live swap fits beside what Prime holds. Unknown means no: Prime itself does not check."""
-    return resident_bytes is not None and resident_bytes + SWAP_FACTOR * size_bytes <= limit_bytes
 
 
 def _link(placed: Path) -> str:

@@ -38,11 +38,6 @@ def _said(stem: str) -> str | None:
     return next((template for word, template in _WORDS if word in lowered), None)
 
 
-def template_of(stem: str) -> str:
-    """The template Prime chooses for a file `<stem>.gguf`."""
-    return _said(stem) or _FALLBACK
-
-
 def require_id(model_id: str, intended: str) -> None:
     """`require` for every file name that a version of this model will have."""
     require(f"{model_id}-v", intended)

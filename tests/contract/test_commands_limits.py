@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import pytest
 from support.command_bus import NOW, Killed, entry, trinity
 
-from reactord.ipc import command_memory, commands
+from reactord import durable
+from reactord.ipc import command_memory, commands, leftovers
 from reactord.ipc.command_actions import ACTIONS
 from reactord.ipc.commands import Commands
 
@@ -114,6 +116,91 @@ def test_a_turn_takes_a_bounded_number_and_says_that_there_is_more(bus, reader, 
         pass
     assert len(jobs.jobs) == 100
     assert bus.files() == []
+
+
+class _Stubborn(durable.RealDisk):
+    """In a sticky directory the files of another user can be seen, and not be moved."""
+
+    @staticmethod
+    def rename(source, target, /):
+        if "_stuck" in str(source):
+            raise PermissionError(errno.EPERM, "not permitted", str(source))
+        os.replace(source, target)  # noqa: PTH105 - as the real disk
+
+
+def test_files_that_cannot_be_taken_keep_nothing_else_waiting_and_are_not_tried_without_a_pause(
+    bus, reader, jobs, monkeypatch
+):
+    monkeypatch.setattr(durable, "disk", _Stubborn())
+    for i in range(commands.FILES_PER_TURN + 6):
+        bus.send(trinity(f"s{i}"), f"1_stuck{i:03d}.json")
+    bus.send(trinity("f1"), "2_f1.json")
+
+    assert reader.turn() == commands.TROUBLE_S
+
+    assert list(jobs.jobs) == ["cmd-f1"]
+    assert "not permitted" in reader.trouble
+    assert reader.turn() == commands.TROUBLE_S
+    monkeypatch.setattr(durable, "disk", durable.RealDisk())
+    while reader.turn() == 0.0:
+        pass
+    assert (len(jobs.jobs), bus.files(), reader.trouble) == (commands.FILES_PER_TURN + 7, [], None)
+
+
+def test_files_that_are_still_being_written_keep_nothing_else_waiting(bus, reader, jobs):
+    for i in range(commands.FILES_PER_TURN + 6):
+        (bus.directory / f"1_half{i:03d}.json").write_text("{")
+    bus.send(trinity("f1"), "2_f1.json")
+
+    assert reader.turn() == commands.LOOK_EVERY_S
+
+    assert list(jobs.jobs) == ["cmd-f1"]
+
+
+def test_a_claimed_file_that_cannot_be_read_keeps_nothing_else_waiting(bus, reader, jobs, monkeypatch):
+    reader.turn()
+    (reader.claimed / "1_broken.json").write_text("{}")
+    bus.send(trinity("f1"), "2_f1.json")
+    real = commands.command_queue.read_plain
+
+    def broken(path, limit):
+        if path.name == "1_broken.json":
+            raise OSError(errno.EIO, "input/output error")
+        return real(path, limit)
+
+    monkeypatch.setattr(commands.command_queue, "read_plain", broken)
+
+    assert reader.turn() == commands.TROUBLE_S
+
+    assert list(jobs.jobs) == ["cmd-f1"]
+    assert "input/output error" in reader.trouble
+
+
+# -- leftovers --------------------------------------------------------------------------------------------------------
+def test_our_own_old_temporaries_are_swept_at_the_start_and_a_peers_are_not(bus, start, clock):
+    responses = bus.home.trinity / "responses"
+    responses.mkdir()
+    ours = [bus.directory / ".command_queue.json.4711.tmp", responses / ".c1.json.7.tmp"]
+    theirs = [
+        bus.directory / ".command_queue.json.0123456789abcdef0123456789abcdef.tmp",
+        bus.directory / ".command_queue.json.12345678.tmp",
+        bus.directory / "1_f1.json.4711.tmp",
+        responses / ".c2.json.tmp",
+    ]
+    for path in (*ours, *theirs):
+        path.write_text("{")
+        os.utime(path, (clock.now - leftovers.OLD_S - 1, clock.now - leftovers.OLD_S - 1))
+    young = responses / ".c3.json.4711.tmp"
+    young.write_text("{")
+    os.utime(young, (clock.now - leftovers.OLD_S + 1, clock.now - leftovers.OLD_S + 1))
+
+    life = start()
+    life.turn()
+    assert [path.exists() for path in (*ours, *theirs, young)] == [False, False, True, True, True, True, True]
+
+    clock.now += commands.TIDY_EVERY_S
+    life.turn()
+    assert not young.exists()
 
 
 def test_what_waits_is_bounded_and_the_rest_stays_on_the_bus(bus, reader, jobs, monkeypatch):

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from reactord.prime import live
-from reactord.prime.live import Health, ask, check, judge, load, swap_fits
+from reactord.prime.live import Health, ask, check, judge, load
 
 NOW = 1_795_281_095.0
 
@@ -221,13 +221,6 @@ def test_what_prime_does_not_say_is_not_taken_for_granted(placed: Path) -> None:
     assert judge(Health(True, None, True), placed, NOW + 5).state == "restart_required"
     assert judge(Health(True, str(placed), False), placed, NOW + 5).state == "awaiting_prime"
     assert judge(Health(True, str(placed), None), placed, NOW + 5).state == "live"
-
-
-def test_a_live_swap_needs_room_for_both_models_and_unknown_is_no_room() -> None:
-    gib = 1 << 30
-    assert swap_fits(gib, gib, 3 * gib)
-    assert not swap_fits(2 * gib, gib, 3 * gib)
-    assert not swap_fits(1, None, 64 * gib)
 
 
 def test_the_only_method_that_posts_is_load() -> None:

@@ -161,18 +161,27 @@ def test_current_gguf_gets_the_template_of_the_file_it_points_to(release: Releas
     [
         "tinyllama-20260110",
         "tinyllama-3.0",
-        "qwen2.5-1.5b-v1.0",
         "jarvis-tinyllama-v1.3-auto-2026-11-21",
-        "jarvis-smollm2-135m-v1.0-auto-2026-11-21",
         "Meta-Llama-3-8B",
         "openhermes-2.5-mistral",
         "gemma-openhermes",
         "phi-3-mini",
-        "",
     ],
 )
 def test_our_rule_is_primes_rule(stem: str, tmp_path: Path) -> None:
-    assert template.template_of(stem) == prime_chooses(tmp_path / f"{stem}.gguf", words=PRIMES_WORDS)
+    chosen = prime_chooses(tmp_path / f"{stem}.gguf", words=PRIMES_WORDS)
+    others = set(PRIMES_WORDS.values()) - {chosen}
+
+    template.require(stem, chosen)
+    for other in others:
+        with pytest.raises(BadRequest):
+            template.require(stem, other)
+
+
+@pytest.mark.parametrize("stem", ["qwen2.5-1.5b-v1.0", "jarvis-smollm2-135m-v1.0-auto-2026-11-21", ""])
+def test_a_name_without_a_family_is_refused_also_for_what_prime_falls_back_to(stem: str, tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="falls back to llama3"):
+        template.require(stem, prime_chooses(tmp_path / f"{stem}.gguf", words=PRIMES_WORDS))
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from reactord.errors import BadInput
 from reactord.home import Home
 from reactord.ipc import announce
 from reactord.ipc.announce import ReadyModel
+from reactord.ipc.doors import entrances
 
 NOW = 1_795_281_095.125
 
@@ -447,13 +448,13 @@ def test_what_nobody_fetched_disappears_after_300_s_and_only_ours(home: Home, mo
     assert announce.expire(home, NOW + 302) == 0
 
 
-def test_our_own_announcements_are_recognised_by_name(home: Home, model: ReadyModel) -> None:
+def test_our_own_announcements_come_in_by_no_door(home: Home, model: ReadyModel) -> None:
     announce.model_ready(home, model, NOW)
 
     files = [path for path in home.trinity.rglob("*.json") if path.is_file()]
     assert len(files) == 3
-    assert all(announce.is_ours(path.name) for path in files)
-    assert not announce.is_ours("5_1795281095125_3f0c.json")
+    doors = entrances(home)
+    assert not [path for path in files for door in doors if door.directory == path.parent and door.admits(path.name)]
 
 
 def test_the_history_keeps_started_completed_failed_and_the_gates_verdict(home: Home) -> None:

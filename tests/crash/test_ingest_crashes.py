@@ -12,8 +12,8 @@ from reactord import durable
 from reactord.home import Home
 from reactord.ipc import dropfile
 from reactord.ipc.inbox import Inbox
-from reactord.ledger import index as index_module
 from reactord.ledger import journal as journal_module
+from reactord.ledger import staged as staged_module
 from reactord.ledger.journal import Entry, Journal, Place
 
 
@@ -77,7 +77,7 @@ def _unlink_before_the_journal():
 
 
 def _no_dedupe():
-    index_module.key_of = lambda identity: os.urandom(16)
+    staged_module.key_of = lambda identity: int.from_bytes(os.urandom(8), "little", signed=True)
 
 
 def _index_before_the_journal():

@@ -9,8 +9,10 @@ from contextlib import closing
 from typing import Any
 
 from reactord.home import Home
-from reactord.ledger.index import Index, counts, key_of
+from reactord.ledger.index import Index, counts
 from reactord.ledger.journal import Entry, Journal, Place, batches
+from reactord.ledger.staged import hexed as hexed_key
+from reactord.ledger.staged import key_of
 
 RECORDS = "SELECT * FROM records ORDER BY seq"
 
@@ -82,11 +84,11 @@ def dump(index: Index) -> dict[str, list[Any]]:
 def pending(index: Index, upto: int = 1 << 60) -> list[str]:
     """Identities as the manifest of a dataset writes them, in order of arrival."""
     rows = index.db.execute("SELECT identity FROM records WHERE fate = 0 AND seq <= ? ORDER BY seq", (upto,))
-    return [identity.hex() for (identity,) in rows]
+    return [hexed_key(identity) for (identity,) in rows]
 
 
 def hexed(identity: str) -> str:
-    return key_of(identity).hex()
+    return hexed_key(key_of(identity))
 
 
 def manifest(upto: int, train: Iterable[str] = (), holdout: Iterable[str] = (), waiting: Iterable[str] = (),
@@ -99,7 +101,7 @@ def manifest(upto: int, train: Iterable[str] = (), holdout: Iterable[str] = (), 
     }
 
 
-def identities(home: Home) -> list[bytes]:
+def identities(home: Home) -> list[int]:
     """Of every record in the index of a home that nobody has open."""
     with closing(sqlite3.connect(home.index_db)) as db:
         return [identity for (identity,) in db.execute("SELECT identity FROM records ORDER BY seq")]

@@ -15,8 +15,10 @@ from reactord.cli.check_file import MAX_PROBLEMS, check
 from reactord.errors import BadConfig
 from reactord.formats import FORMATS
 from reactord.home import Home
+from reactord.ipc import rows
 
 LINE = {"event_id": "e1", "event_type": "interaction", "user_input": "q", "assistant_output": "a"}
+TURNS = json.dumps({"turns": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]})
 GOOD = json.dumps(LINE).encode() + b"\n"
 
 
@@ -63,6 +65,16 @@ def test_a_place_that_a_variable_names_is_a_place_too(tmp_path, monkeypatch):
     path.write_bytes(GOOD)
 
     assert check(path).format == "telemetry"
+
+
+def test_a_variable_may_name_a_place_from_where_we_stand(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CORRECTION_QUEUE_DIR", "queue")
+    path = tmp_path / "queue/c1.json"
+    path.parent.mkdir()
+    path.write_bytes(b"{}")
+
+    assert (check(path).format, check(path).found_by) == ("corrections", "by its place")
 
 
 def test_elsewhere_it_is_known_by_its_name_else_by_what_it_says_else_it_is_asked_for(tmp_path, telemetry):
@@ -227,16 +239,65 @@ def test_a_file_that_is_not_there_is_the_shells_error(tmp_path):
 
 def test_the_rows_of_a_database_are_checked_one_by_one(tmp_path):
     path = tmp_path / "conversations.db"
-    turns = json.dumps({"turns": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]})
     with sqlite3.connect(path) as db:
         db.execute("CREATE TABLE conversations(id, data, category, quality_score, raw)")
-        rows = [("a", turns, "c", 0.9, b"\xff"), ("b", turns, "c", 0.0, None), ("c", "{}", "c", 0.9, None)]
-        db.executemany("INSERT INTO conversations VALUES (?,?,?,?,?)", rows)
+        found = [("a", TURNS, "c", 0.9, b"\xff"), ("b", TURNS, "c", 0.0, None), ("c", "{}", "c", 0.9, None)]
+        db.executemany("INSERT INTO conversations VALUES (?,?,?,?,?)", found)
     db.close()
     report = check(path)
 
     assert (report.format, report.documents, report.fine) == ("conversations", 3, 1)
     assert [line for line, _ in report.problems] == [2, 3]
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A database of so many good rows."""
+
+    def make(n, turns=None):
+        path = tmp_path / "conversations.db"
+        turns = turns or TURNS
+        with sqlite3.connect(path) as db:
+            db.execute("CREATE TABLE conversations(id, data, quality_score)")
+            db.executemany("INSERT INTO conversations VALUES (?,?,0.9)", [(f"r{i}", turns) for i in range(n)])
+        db.close()
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize(("bound", "value"), [("MAX_ROWS", 2), ("MAX_BYTES", 200)])
+def test_of_a_large_table_it_is_said_how_many_rows_of_how_many_were_checked(run, table, monkeypatch, bound, value):
+    monkeypatch.setattr(check_read, bound, value)
+    path = table(5)
+
+    said, report = run(path)[1], json.loads(run(path, as_json=True)[1])
+
+    assert (report["documents"], report["rows"], report["whole"]) == (2, 5, False)
+    assert "only the first 2 of 5 rows were checked; put the others into a database of their own" in said
+    assert "64 MiB" not in said
+
+
+def test_a_table_that_was_checked_to_its_end_is_whole(run, table, monkeypatch):
+    monkeypatch.setattr(check_read, "MAX_ROWS", 5)
+
+    report = json.loads(run(table(5), as_json=True)[1])
+
+    assert (report["documents"], report["rows"], report["whole"]) == (5, 5, True)
+
+
+def test_a_blob_is_read_as_the_daemon_reads_it(table):
+    turns = json.dumps({"turns": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "\ufffd"}]})
+    report = check(table(1, turns.encode().replace(b"\\ufffd", b"\xff")))
+
+    assert (report.problems, report.becomes) == ([], {"experience: answer": 1})
+
+
+def test_a_row_that_is_too_large_is_refused_as_the_daemon_would(table, monkeypatch):
+    path = table(2)
+    monkeypatch.setattr(rows.dropfile, "MAX_FILE_BYTES", 10)
+
+    assert [problem.field for _, problem in check(path).problems] == ["data", "data"]
 
 
 def test_another_database_is_a_problem(tmp_path):

@@ -14,6 +14,7 @@ from reactord.cli import main, text
 from reactord.cli.status import one_line, screen
 from reactord.cli.view import look
 from reactord.home import Home
+from reactord.ipc.room import CRITICAL, GIB, LOW, Room
 
 PLAIN = text.Paint(on=False)
 
@@ -90,14 +91,34 @@ def test_a_daemon_that_lives_but_is_silent_is_degraded(house):
     assert "said nothing for 100 s" in view.problems[0].text
 
 
+def _room(monkeypatch, free):
+    disk = SimpleNamespace(f_bavail=free, f_blocks=1000 * GIB, f_frsize=1)
+    monkeypatch.setattr(os, "statvfs", lambda _: disk)
+
+
 def test_a_full_disk_degrades_even_a_daemon_that_says_nothing_of_it(house, capsys, monkeypatch):
-    real = os.statvfs(house.home.root)
-    full = SimpleNamespace(f_bavail=0, f_frsize=real.f_frsize)
-    monkeypatch.setattr(os, "statvfs", lambda _: full)
+    _room(monkeypatch, CRITICAL[1] - 1)
     with house.running():
         code, said = as_json(house, capsys)
     assert (code, said["health"]) == (4, "degraded")
-    assert any("is full" in str(problem) for problem in said["problems"])
+    assert any("little room on the disk of" in str(problem) for problem in said["problems"])
+
+
+def test_little_room_is_said_once_also_when_the_daemon_says_it(house, capsys, monkeypatch):
+    _room(monkeypatch, LOW[1] - 1)
+    room = Room(house.home.ledger)
+    room.look()
+    with house.running(errors=[room.trouble]):
+        said = as_json(house, capsys)[1]
+    assert [problem["text"] for problem in said["problems"]] == [room.trouble]
+
+
+def test_a_disk_that_may_not_be_looked_at_is_a_problem_and_no_end(house, monkeypatch):
+    def refused(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "statvfs", refused)
+    assert any("Permission denied" in problem.text for problem in look(house.home, time.time()).problems)
 
 
 def test_the_ledger_line_adds_up(house, capsys):

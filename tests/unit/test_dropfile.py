@@ -8,16 +8,21 @@ import sys
 import time
 
 import pytest
+from support.writers import begin
 
 from reactord.ipc import dropfile
-from reactord.ipc.dropfile import MAX_FILE_BYTES, Instance, is_final, look
+from reactord.ipc.dropfile import MAX_FILE_BYTES, claim, look
 
 GOOD = b'[{"id": "a"}]'
 LATER = 1e12  # epoch seconds at which every file has long been quiet
 
 
 def _look(path, now=LATER):
-    return look(path, "experiences", now, settle_s=2.0)
+    return look(str(path), "experiences", path.name, now)
+
+
+def _claim(path):
+    return claim(str(path), f"{path}.ours", "experiences", path.name, LATER)
 
 
 def _bind(name):
@@ -143,30 +148,92 @@ def test_a_file_of_another_user_is_refused(path):
     assert "not owned" in _look(path).refused
 
 
-def test_a_file_that_grows_while_it_is_read_is_left_alone(path, monkeypatch):
+def test_a_file_that_changes_while_it_is_read_is_left_alone(path, monkeypatch):
     path.write_bytes(GOOD)
     real = dropfile._read
 
-    def grow(descriptor, size):
-        raw = real(descriptor, size)
-        with path.open("ab") as file:
-            file.write(b" ")
-        return raw
+    def touch(descriptor, size):
+        os.utime(path, ns=(0, 0))  # who holds the file open may change it; this needs no lease of ours
+        return real(descriptor, size)
 
-    monkeypatch.setattr(dropfile, "_read", grow)
+    monkeypatch.setattr(dropfile, "_read", touch)
 
     assert _look(path) is None
 
 
-def test_a_claimed_file_is_final_unless_it_changed_or_its_writer_still_has_it(path):
+def test_a_complete_file_is_claimed_for_good(path):
     path.write_bytes(GOOD)
-    instance = Instance.of(path.lstat())
 
-    assert is_final(path, instance)
-    with path.open("ab") as writer:
-        assert not is_final(path, instance) or not sys.platform.startswith("linux")
-        writer.write(b" ")
-    assert not is_final(path, instance)
+    found, final = _claim(path)
+
+    assert (found.raw, final) == (GOOD, True)
+    assert not path.exists()
+    assert path.with_name(f"{path.name}.ours").read_bytes() == GOOD
+
+
+def test_what_is_left_alone_is_not_moved(path):
+    assert _claim(path) is None
+    path.write_bytes(b"[")
+    assert claim(str(path), f"{path}.ours", "experiences", path.name, time.time()) is None
+    assert path.exists()
+
+
+def _while_it_is_claimed(monkeypatch, do):
+    real = dropfile.durable.claim
+
+    def before(source, target):
+        do()
+        real(source, target)
+
+    monkeypatch.setattr(dropfile.durable, "claim", before)
+
+
+def test_a_file_that_is_replaced_between_the_look_and_the_claim_is_not_what_was_looked_at(path, monkeypatch):
+    path.write_bytes(GOOD)
+    other = path.with_name("other")
+    other.write_bytes(b'[{"id": "b"}]')
+    _while_it_is_claimed(monkeypatch, lambda: other.rename(path))
+
+    assert _claim(path)[1] is False
+
+
+def test_a_file_that_goes_between_the_look_and_the_claim_is_left_alone(path, monkeypatch):
+    path.write_bytes(GOOD)
+    _while_it_is_claimed(monkeypatch, path.unlink)
+
+    assert _claim(path) is None
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="leases are Linux's")
+def test_a_file_that_a_writer_opens_between_the_look_and_the_claim_is_not_final(path, monkeypatch):
+    """He waits in his open until we close; then he writes to what is ours by now, and that must be read."""
+    path.write_bytes(GOOD)
+    waiting = []
+    _while_it_is_claimed(monkeypatch, lambda: waiting.append(begin(lambda: os.truncate(path, 5))))
+
+    assert _claim(path)[1] is False
+    waiting[0].join()
+    assert path.with_name(f"{path.name}.ours").read_bytes() == GOOD[:5]
+
+
+def test_where_there_are_no_leases_a_file_is_claimed_by_its_state_alone(path, monkeypatch):
+    monkeypatch.setattr(dropfile, "_LEASES", False)
+    path.write_bytes(GOOD)
+
+    assert _claim(path)[1] is True
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hard link"])
+def test_what_is_refused_is_claimed_by_its_name_alone(path, kind):
+    other = path.with_name("other")
+    other.write_bytes(GOOD)
+    path.symlink_to(other) if kind == "symlink" else path.hardlink_to(other)
+
+    found, final = _claim(path)
+
+    assert found.refused
+    assert final
+    assert other.read_bytes() == GOOD
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="leases are Linux's")
@@ -176,7 +243,7 @@ def test_a_writer_who_comes_in_the_very_moment_of_the_look_does_not_kill_us(path
     looker = (
         "import sys, time; from pathlib import Path; from reactord.ipc.dropfile import look\n"
         "path, end = Path(sys.argv[1]), time.monotonic() + 2\n"
-        "while time.monotonic() < end: look(path, 'experiences', time.time(), 2.0)\n"
+        "while time.monotonic() < end: look(str(path), 'experiences', path.name, time.time())\n"
     )
     daemon = subprocess.Popen([sys.executable, "-c", looker, str(path)])
     while daemon.poll() is None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
-from reactord.formats import FORMATS, Notice, Pointer, Record, Refusal
+from reactord.formats import FORMATS, Door, Notice, Pointer, Record, Refusal
 from reactord.formats.autonomy import REQUIRED
 
 METADATA = {key: key for key in REQUIRED} | {"idempotency_key": "k", "trace_id": "t"}
@@ -92,6 +93,24 @@ def test_a_pattern_never_reaches_into_another_directory(form):
         assert not door.directory.startswith("/")
         assert not door.admits("a/b.jsonl")
         assert not door.admits("../experiences_x.json")
+
+
+@pytest.mark.parametrize(
+    ("value", "directories"),
+    [
+        ("/prime", ["/prime/telemetry"]),
+        (" /prime/x/.. ", ["/prime/telemetry"]),
+        ("here", [f"{os.getcwd()}/here/telemetry"]),  # noqa: PTH109 - a string is wanted
+        ("~/prime", ["/somebody/prime/telemetry"]),
+        ("~nobody-of-this-name/x", [f"{os.getcwd()}/~nobody-of-this-name/x/telemetry"]),  # noqa: PTH109
+        ("  ", []),
+    ],
+)
+def test_a_variable_names_a_directory_however_it_is_written(monkeypatch, value, directories):
+    monkeypatch.setenv("HOME", "/somebody")
+    door = Door("tail", "telemetry", "x", ("UNSET", "PRIME/telemetry"))
+
+    assert [str(path) for path in door.elsewhere({"PRIME": value})] == directories
 
 
 def test_the_same_event_by_three_doors_is_one_record():

@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 from support.disks import FailingDisk, FullDisk
 from support.ledgers import check, hexed, identities, line
+from support.writers import begin
 
 from reactord import durable
 from reactord.errors import BadRecord, EnvironmentTrouble
-from reactord.ipc import batch, doors, drops
+from reactord.ipc import batch, dropfile, drops
 from reactord.ipc import inbox as module
 from reactord.ipc.inbox import Inbox
 from reactord.ledger import reading
-from reactord.ledger.index import Index, key_of
+from reactord.ledger.index import Index
+from reactord.ledger.staged import key_of
 
 TELEMETRY = "interactions_20261121.jsonl"
 
@@ -171,7 +173,7 @@ def test_garbage_that_has_been_quiet_is_quarantined_unaltered_with_its_reason_an
     inbox.turn()
     assert _names(home.events) == ["experiences_bad.json"]
 
-    clock.ahead_s = drops.SETTLE_S + 1
+    clock.ahead_s = dropfile.SETTLE_S + 1
     inbox.turn()
 
     assert _names(home.events) == _names(home.claimed) == []
@@ -304,7 +306,7 @@ def test_the_trouble_goes_with_its_cause(inbox, home):
 
 
 def test_names_that_can_never_be_taken_do_not_keep_the_thread_busy(inbox, home, monkeypatch):
-    monkeypatch.setattr(doors, "NAMES_PER_LOOK", 3)
+    monkeypatch.setattr(drops, "NAMES_PER_LOOK", 3)
     for n in range(5):
         (home.events / f"experiences_{n}.json").mkdir()
 
@@ -328,9 +330,12 @@ def _meanwhile(monkeypatch, what):
 
 def test_a_file_that_is_rewritten_between_the_look_and_the_claim_comes_in_as_it_is_then(inbox, home, monkeypatch):
     _drop(home, "x", "old")
-    _meanwhile(monkeypatch, lambda path: path.write_text('[{"id": "new"}, {"id": "newer"}]'))
+    waiting = []
+    new = '[{"id": "new"}, {"id": "newer"}]'
+    _meanwhile(monkeypatch, lambda path: waiting.append(begin(lambda: path.write_text(new))))
 
     inbox.turn()
+    waiting[0].join()
     inbox.turn()
 
     assert sorted(identities(home)) == _keys("new", "newer")
@@ -338,10 +343,11 @@ def test_a_file_that_is_rewritten_between_the_look_and_the_claim_comes_in_as_it_
 
 
 def test_a_writer_who_opens_the_file_between_the_look_and_the_claim_loses_nothing(inbox, home, monkeypatch):
-    path, writers = _drop(home, "x", "old"), []
-    _meanwhile(monkeypatch, lambda source: writers.append(source.open("r+b")))
+    path, waiting, writers = _drop(home, "x", "old"), [], []
+    _meanwhile(monkeypatch, lambda source: waiting.append(begin(lambda: writers.append(source.open("r+b")))))
 
     inbox.turn()
+    waiting[0].join()
     writers[0].write(b'[{"id": "written after the claim"}]')
     inbox.turn()
     assert inbox.index.counts().received == 0
@@ -366,8 +372,10 @@ def test_a_file_that_became_garbage_before_the_claim_is_quarantined_when_it_has_
     inbox, home, clock, monkeypatch
 ):
     _drop(home, "x", "a")
-    _meanwhile(monkeypatch, lambda path: path.write_text("garbage"))
+    waiting = []
+    _meanwhile(monkeypatch, lambda path: waiting.append(begin(lambda: path.write_text("garbage"))))
     inbox.turn()
+    waiting[0].join()
     inbox.turn()
     assert inbox.index.counts().received == 0
 
@@ -640,15 +648,15 @@ def test_a_disk_that_is_really_full_is_left_without_a_restart(tmp_path, clock):
 
 # -- the index is disposable -------------------------------------------------------------------------------------------
 def _fail_once(monkeypatch, inbox):
-    real, left = Index.apply, [1]
+    real, left = Index.flush, [1]
 
-    def apply(self, batch, end):
+    def flush(self):
         if left:
             left.pop()
             raise sqlite3.OperationalError("database or disk is full")
-        return real(self, batch, end)
+        return real(self)
 
-    monkeypatch.setattr(Index, "apply", apply)
+    monkeypatch.setattr(Index, "flush", flush)
 
 
 @pytest.mark.parametrize("then", ["a turn", "an offer", "a restart"])

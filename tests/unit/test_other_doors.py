@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import tracemalloc
 from contextlib import closing
 
 import pytest
@@ -15,7 +16,7 @@ from reactord import durable
 from reactord.ipc import inbox as module
 from reactord.ipc import room, rows
 from reactord.ipc.inbox import Inbox
-from reactord.ledger.index import key_of
+from reactord.ledger.staged import key_of
 
 CORRECTION = {
     "correction_id": "c1", "original_prompt": "2+2?", "original_response": "5", "corrected_response": "4",
@@ -96,12 +97,12 @@ def test_a_spool_that_a_full_disk_refused_is_read_when_there_is_room(inbox, home
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
-def _conversations(home):
+def _conversations(home, data="data TEXT"):
     path = home.root / "training_data" / "conversations.db"
     path.parent.mkdir(parents=True, exist_ok=True)
     db = sqlite3.connect(path, isolation_level=None)
     db.execute(
-        "CREATE TABLE conversations(id TEXT PRIMARY KEY, data TEXT, category TEXT, quality_score REAL,"
+        f"CREATE TABLE conversations(id TEXT PRIMARY KEY, {data}, category TEXT, quality_score REAL,"
         " quality_level TEXT, source TEXT, created_at TEXT, processed INTEGER, exported INTEGER)"
     )
     return db
@@ -150,6 +151,68 @@ def test_rows_of_any_size_and_number_are_taken_in_turns_and_a_huge_one_is_counte
         counts = inbox.index.counts()
         assert (counts.pending, sum(counts.rejected.values()), counts.duplicates) == (600, 1, 0)
         assert inbox.intake.trouble is None
+
+
+@pytest.mark.parametrize("data", [7, 0.5, b"\xff{}", b"", None], ids=repr)
+def test_a_row_may_hold_anything_and_keeps_no_other_one_waiting(inbox, home, data):
+    with closing(_conversations(home, data="data")) as db:
+        db.execute("INSERT INTO conversations(id, data, quality_score) VALUES ('odd', ?, 0.9)", (data,))
+        _say(db, "good", 0.9)
+
+        inbox.turn()
+
+    counts = inbox.index.counts()
+    assert (counts.pending, sum(counts.rejected.values())) == (1, 1)
+    assert inbox.intake.trouble is None
+
+
+def test_a_byte_that_is_no_utf_8_is_replaced_and_keeps_no_row_waiting(inbox, home):
+    with closing(_conversations(home)) as db:
+        _say(db, "good", 0.9)
+        db.execute("UPDATE conversations SET category = CAST(x'ff41' AS TEXT)")
+
+        assert _received(inbox) == 1
+
+    assert inbox.intake.trouble is None
+    assert '"category":"\ufffdA"'.encode() in (home.journal / "000001.log").read_bytes()
+
+
+def test_a_row_with_a_huge_value_in_any_column_does_not_fill_the_journal(inbox, home, monkeypatch):
+    monkeypatch.setattr(rows.dropfile, "MAX_FILE_BYTES", 5000)
+    with closing(_conversations(home)) as db:
+        _say(db, "good", 0.9)
+        db.execute("UPDATE conversations SET source = ?", ("x" * 6000,))
+
+        assert _received(inbox) == 1
+
+    assert (home.journal / "000001.log").stat().st_size < 5000
+
+
+def test_what_rows_say_that_still_wait_is_not_kept_in_memory(home):
+    with closing(_conversations(home)) as db:
+        for n in range(50):
+            _say(db, f"{n}", 0.0)
+        db.execute("UPDATE conversations SET source = ?", ("x" * 100_000,))
+        tracemalloc.start()
+        found = rows._rows(str(home.root / "training_data" / "conversations.db"), 0, set())
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+
+    assert len(found) == 50
+    assert held < 1_000_000
+
+
+def test_a_database_that_cannot_be_read_now_is_read_at_the_next_look(inbox, home, monkeypatch):
+    with closing(_conversations(home)) as db:
+        _say(db, "good", 0.9)
+        monkeypatch.setattr(rows, "BUSY_MS", 0)
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("BEGIN EXCLUSIVE")
+        assert _received(inbox) == 0
+        assert "tried again at the next look" in inbox.intake.trouble
+        db.execute("ROLLBACK")
+
+    assert _received(inbox) == 1, "although it has not changed"
 
 
 def test_a_database_that_is_none_is_a_trouble_and_keeps_nothing_else_waiting(inbox, home):
