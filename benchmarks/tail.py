@@ -1,6 +1,6 @@
 """How fast does a telemetry file become durable records, beside the least that this needs?
 
-One file of canonical 1 kB lines, in turn: (a) the limit: read, split, parse each line, append, one fdatasync per MiB;
+One file of canonical 1 kB lines, in turn: (a) the limit: read, split, parse each line, append, one fdatasync per 2 MiB;
 (b) the ingest as the daemon runs it: whole lines by offset, validation, journal, identity index, position. Then the
 start of a daemon whose index has not seen 64 MiB of the journal. Prints one JSON object; trust the ratios.
 
@@ -27,7 +27,7 @@ from reactord.ipc.inbox import Inbox
 from reactord.ledger.counts import count
 
 ROUNDS = 3
-CHUNK_BYTES = 1024 * 1024
+CHUNK_BYTES = 2 * 1024 * 1024
 UNSEEN_BYTES = 64 * 1024 * 1024
 
 

@@ -31,6 +31,7 @@ from reactord.http.sidecar import Sidecar
 from reactord.ipc import umf
 from reactord.ipc.commands import Commands
 from reactord.ipc.inbox import Inbox
+from reactord.jobs import news
 from reactord.jobs.driver import Driver
 from reactord.jobs.machine import JobMachine
 from reactord.jobs.orders import Orders
@@ -171,6 +172,7 @@ class _Daemon:
             async with asyncio.TaskGroup() as group:
                 group.create_task(slot.keep(), name="slot")
                 group.create_task(driver.run(), name="driver")
+                group.create_task(news.tell_on(services), name="news")
                 public.ready(services, driver)
                 sidecar.ready(services, driver)
                 group.create_task(in_thread(_obey, commands, ended), name="commands")

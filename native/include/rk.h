@@ -14,9 +14,9 @@
 #include <stdint.h>
 
 /* cffi: begin */
-#define RK_ABI_VERSION 2
+#define RK_ABI_VERSION 3
 #define RK_OK 0
-#define RK_EINVAL -1 /* an argument breaks the contract; nothing was written */
+#define RK_EINVAL -1 /* an argument breaks the contract; nothing was written, unless said so */
 
 int rk_abi_version(void);
 
@@ -35,6 +35,12 @@ int rk_minhash_words(const uint8_t *text, size_t len, const int64_t *off, size_t
 /* How many containers of a JSON text are open at once, at most: brackets outside of strings are counted. Of bytes that are
  * no JSON it is some number, at most len. */
 size_t rk_json_depth(const uint8_t *text, size_t len);
+
+/* The lines of a text in which each one begins with { and ends with }, a newline behind it.
+ *   ends  out, for each line the offset behind its newline; room for cap of them
+ * Returns how many lines there are, or RK_EINVAL when a line is another one, or when there are more than cap;
+ * what is in ends is then of no use. */
+int64_t rk_json_lines(const uint8_t *text, size_t len, int64_t *ends, size_t cap);
 /* cffi: end */
 
 #endif

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from reactord.formats.records import Parser
+from reactord.formats.quick import Quick
+from reactord.formats.records import Parser, Record, Said
 
 #: drop: whole files that are ours, claimed and unlinked once the ledger has them.
 #: spool: whole files of somebody else, read once in each of their states.
@@ -55,5 +56,10 @@ class Format:
     doors: tuple[Door, ...]
     schema: type[BaseModel] | None = None  # of one document or line, for `reactord check-file` and docs/schemas/
     lines: bool = False  # a file of this format holds one document a line
-    #: the quick way of a hot format: the identity of the one record in each line, or None where `parse` must look
-    identities: Callable[[list[bytes]], list[str | None]] | None = None
+    quick: Quick | None = None  # for a hot format
+
+    def said(self, raw: bytes, where: str) -> Sequence[Said]:
+        """What a document holds, with the records by their identity alone. Raises BadRecord, as `parse` does."""
+        if self.quick and (known := self.quick.of(raw)) is not None:
+            return known
+        return [item.identity if isinstance(item, Record) else item for item in self.parse(raw, where)]

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 from pydantic import Field, RootModel
 
 from reactord.errors import BadRecord
-from reactord.formats import items
+from reactord.formats import autonomy, items
 from reactord.formats.door import Door, Format
 from reactord.formats.items import MAX_ITEMS
-from reactord.formats.records import Item, content_identity, load
+from reactord.formats.quick import Quick
+from reactord.formats.records import MAX_IDENTITY_CHARACTERS, Item, content_identity, load
 from reactord.formats.schema import Document, Id, require
 
 Items = Annotated[list[Any], Field(max_length=MAX_ITEMS, description="objects; see experience_item.json")]
@@ -75,6 +77,40 @@ def parse(raw: bytes, where: str) -> list[Item]:
     raise BadRecord("of no form that is read: compare it with docs/schemas/experiences.json")  # never silently dropped
 
 
+class _QuickItem(msgspec.Struct, gc=False):
+    experience_id: str | None = None
+    event_id: str | None = None
+    id: str | None = None
+    record_id: str | None = None
+    type: str | None = None
+
+
+class _QuickPacket(msgspec.Struct, gc=False):
+    experiences: list[_QuickItem] | None = None
+
+
+class _Quick(_QuickPacket, gc=False):
+    """Where `parse` finds a packet, and what it finds the items' identities in."""
+
+    payload: _QuickPacket | None = None
+
+
+def _names(packet: _Quick) -> list[str] | None:
+    """The identities that `parse` would find, if each item has one of its own."""
+    items_in_payload = packet.payload.experiences if packet.payload else None
+    found = packet.experiences if items_in_payload is None else items_in_payload
+    if found is None or len(found) > MAX_ITEMS:
+        return None
+    names = []
+    for item in found:
+        name = item.experience_id or item.event_id or item.id or item.record_id  # in the order of items.ITEM_KEYS
+        # an autonomy event is named by what it is about
+        if not name or len(name) > MAX_IDENTITY_CHARACTERS or (item.type and item.type.startswith(autonomy.PREFIX)):
+            return None
+        names.append(name)
+    return names
+
+
 FORMAT = Format(
     "experiences",
     parse,
@@ -84,4 +120,5 @@ FORMAT = Format(
         Door("drop", "trinity/inbox/reactor_core", r"[^./][^/]*\.json"),
     ),
     schema=Experiences,
+    quick=Quick(_Quick, _names),
 )

@@ -31,14 +31,7 @@ def listed(found: list[Any], packet: str) -> list[Item]:
     """The items of a packet. Those without an id are named by the packet and their place in it."""
     if len(found) > MAX_ITEMS:
         raise BadRecord(f"{len(found)} experiences in one document: send at most {MAX_ITEMS}")
-    return [_named(item) or record(item, f"{packet}:{i}") for i, item in enumerate(found)]
-
-
-def _named(item: Any) -> Record | None:  # noqa: ANN401 - any JSON value
-    """An experience with an id of its own, which nearly all have: no name need be made up for it."""
-    if item.__class__ is dict and not autonomy.is_autonomy(item) and (identity := identity_of(item, ITEM_KEYS, "")):
-        return Record(identity, item)
-    return None
+    return [record(item, f"{packet}:{i}") for i, item in enumerate(found)]
 
 
 def record(item: Any, fallback: str) -> Record | Refusal:  # noqa: ANN401 - any JSON value

@@ -13,7 +13,7 @@ import orjson
 
 from reactord.errors import BadRecord
 from reactord.formats.schema import KINDS
-from reactord.kernels.depth import depth_of
+from reactord.kernels.json_text import depth_of
 
 #: orjson parses to 1024 and refuses to write beyond 254: what cannot be written again is not accepted
 MAX_DEPTH = 64
@@ -52,6 +52,8 @@ class Notice:
 
 
 Item = Record | Refusal | Pointer | Notice
+#: the same with records by their identity alone: what else they say is read again when a dataset is made of them
+Said = str | Refusal | Pointer | Notice
 #: bytes and where they come from -> what is in them; nothing in them for us is an empty list
 Parser = Callable[[bytes, str], list[Item]]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from reactord.formats import Item
+from reactord.formats import Said
 from reactord.formats.records import content_identity
 from reactord.ledger.journal import Entry
 
@@ -38,18 +39,17 @@ def document(  # noqa: PLR0913 - everything that is known of a whole file
     format_name: str,
     name: str,
     raw: bytes,
+    said: Sequence[Said] | None = None,
     *,
     at: float,
-    items: list[Item] | None = None,
     refused: str | None = None,
     **more: Any,  # noqa: ANN401 - JSON values
 ) -> Entry:
-    """The journal entry of a whole document; `more` says which file of ours or of whom it was."""
-    name = printable(name)
-    meta: dict[str, Any] = {"format": format_name, "name": name, "at": at, "where": name, **more}
+    """The journal entry of a whole document; `name` is printable, `more` says which file of ours or of whom it was."""
+    meta = {"format": format_name, "name": name, "at": at, "where": name, **more}
     if refused:
         meta |= {"refused": refused, "identity": content_identity("refused", name, raw)}
-    return Entry(meta, raw, items)
+    return Entry(meta, raw, said)
 
 
 _UNPRINTABLE = re.compile(r"[^ -~]")
@@ -67,6 +67,7 @@ def claim_name(format_name: str, name: str, number: int) -> str:
     return f"{time.time_ns():020d}-{number:06d}~{format_name}~{printable(name)[-120:]}"
 
 
-def original(claim: str) -> str:
-    """What the sender called a claimed file, as far as our name for it tells: all that the records may depend on."""
-    return claim.split("~", 2)[2]
+def form_and_name(claim: str) -> tuple[str, str]:
+    """(format, what the sender called it as far as our name for it tells): all that the records may depend on."""
+    _, form, name = claim.split("~", 2)
+    return form, name

@@ -13,11 +13,12 @@ import os
 import signal
 import stat
 import sys
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from reactord import durable
 from reactord.errors import BadRecord
-from reactord.formats import FORMATS, Item
+from reactord.formats import FORMATS, Said
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 #: a file that does not parse is refused once it has been quiet for so long
@@ -64,7 +65,7 @@ class Found(NamedTuple):
     instance: Instance
     raw: bytes
     refused: str | None = None
-    items: list[Item] | None = None
+    said: Sequence[Said] | None = None
 
 
 def look(path: str, format_name: str, where: str, now: float) -> Found | None:
@@ -130,7 +131,7 @@ def _examine(descriptor: int, format_name: str, where: str, now: float) -> Found
     if len(raw) != status.st_size:
         return None
     try:
-        return Found(instance, raw, None, FORMATS[format_name].parse(raw, where))
+        return Found(instance, raw, None, FORMATS[format_name].said(raw, where))
     except BadRecord as bad:
         return None if now - status.st_mtime < SETTLE_S else Found(instance, raw, str(bad))
 

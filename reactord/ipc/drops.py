@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from reactord import durable
 from reactord.ipc import dropfile
-from reactord.ipc.batch import Batch, claim_name, document, original
+from reactord.ipc.batch import Batch, claim_name, document, form_and_name
 from reactord.ipc.doors import Entrance, OneFile, listed
 
 #: no directory is listed further than this at once: a million names would be 80 MB. What is taken is gone from it.
@@ -28,6 +28,7 @@ class Drops:
         self.claimed, self.clock, self.one_file = claimed, clock, one_file
         self.unfinished = False  # a claimed file has to be looked at again, in its new place
         self._left: deque[tuple[str, str, str]] = deque()  # (format, path, name) of the last listing
+        self._capped = False  # there may be more than the last listing has
         self._claims = 0
 
     def look(self, batch: Batch) -> bool:
@@ -35,40 +36,41 @@ class Drops:
         if not self._left:
             found = listed(self.doors, "drop", NAMES_PER_LOOK)
             self._left.extend((door.format.name, path, name) for door, path, name in found)
-        capped = len(self._left) >= NAMES_PER_LOOK
+            self._capped = len(self._left) >= NAMES_PER_LOOK
         while self._left:
             if batch.full:
                 return True
             with self.one_file:
                 self._take(*self._left.popleft(), batch)
-        return capped
+        return self._capped
 
     def _take(self, form: str, path: str, name: str, batch: Batch) -> None:
         self._claims += 1
         claim = claim_name(form, name, self._claims)
-        target = f"{self.claimed}/{claim}"
-        taken = dropfile.claim(path, target, form, original(claim), self.clock())
+        form, where = form_and_name(claim)
+        now = self.clock()
+        taken = dropfile.claim(path, f"{self.claimed}/{claim}", form, where, now)
         if taken is None:
             return
         found, final = taken
         if final:
-            self._add(batch, claim, found)
+            self._add(batch, claim, found, now)
         else:
             self.unfinished = True  # it changed between the look and the claim
 
-    def _add(self, batch: Batch, claim: str, found: dropfile.Found) -> None:
-        if not found.items and not found.refused:
-            durable.remove(f"{self.claimed}/{claim}")  # a heartbeat, say: read, and nothing in it for us
-            return
-        _, form, name = claim.split("~", 2)
-        at, items, refused = self.clock(), found.items, found.refused
-        batch.add(document(form, name, found.raw, at=at, items=items, refused=refused, claim=claim))
-
     def look_again(self, claim: str, batch: Batch) -> bool:
         """Add a claimed file that was left behind. False while it is not complete."""
-        form = claim.split("~", 2)[1]
-        found = dropfile.look(f"{self.claimed}/{claim}", form, original(claim), self.clock())
+        form, where = form_and_name(claim)
+        now = self.clock()
+        found = dropfile.look(f"{self.claimed}/{claim}", form, where, now)
         if found is None:
             return False
-        self._add(batch, claim, found)
+        self._add(batch, claim, found, now)
         return True
+
+    def _add(self, batch: Batch, claim: str, found: dropfile.Found, now: float) -> None:
+        if found.said or found.refused:
+            form, name = form_and_name(claim)
+            batch.add(document(form, name, found.raw, found.said, at=now, refused=found.refused, claim=claim))
+        else:
+            durable.remove(f"{self.claimed}/{claim}")  # a heartbeat, say: read, and nothing in it for us

@@ -18,10 +18,9 @@ import queue
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,9 +28,9 @@ from watchfiles import watch
 
 from reactord import durable
 from reactord.errors import EnvironmentTrouble
-from reactord.formats import FORMATS, Notice
+from reactord.formats import FORMATS
 from reactord.home import Home
-from reactord.ipc.batch import Batch, document, original, printable
+from reactord.ipc.batch import Batch, document, form_and_name, printable
 from reactord.ipc.doors import OneFile, entrances
 from reactord.ipc.drops import Drops
 from reactord.ipc.quarantine import Quarantine
@@ -39,9 +38,10 @@ from reactord.ipc.room import Room
 from reactord.ipc.rows import Rows
 from reactord.ipc.spools import Spools
 from reactord.ipc.tails import Tails
-from reactord.ledger import compaction
+from reactord.ledger.compaction import Compactor
 from reactord.ledger.index import Index
 from reactord.ledger.journal import Journal, Place, batches
+from reactord.ledger.news import News
 from reactord.ledger.sqlite import is_damage, set_aside
 
 log = logging.getLogger("reactord.ingest")
@@ -49,14 +49,11 @@ T = TypeVar("T")
 
 LOOK_EVERY_MS = 1000
 #: how often the notifier wakes: at 50 an idle daemon spent most of its CPU here
-STEP_MS = 100
+STEP_MS = 60
 #: while things arrive there is no waiting for a notifier, which waits for a pause itself
 BUSY_S = 0.015
 #: nothing new for so long is an end of the bustle
 QUIET_S = 2.0
-MAX_NOTICES = 1000
-#: how often old segments are looked for
-TIDY_EVERY_S = 600.0
 RETRY_S = 5.0
 #: a disk that refuses is asked again after so long
 TROUBLE_S = 1.0
@@ -72,7 +69,7 @@ class Intake:
     fresh_after: int = 0
     last_seq: int = 0
     last_arrival_at: float = 0.0
-    notices: deque[Notice] = field(default_factory=lambda: deque(maxlen=MAX_NOTICES))  # for whoever tells them on
+    notices: tuple[News, ...] = ()  # news of our own work that nobody has told on yet, the oldest first
 
 
 class Inbox:
@@ -90,12 +87,12 @@ class Inbox:
         self.intake = Intake()
         self.quarantine = Quarantine(home.quarantine, clock)
         self.journal = Journal(home.journal)
+        self.compactor = Compactor(home.journal)
         self.index: Index
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self.looked_upto = 0  # newest record that some job has looked at; set by the job driver
         self._stop = threading.Event()
         self._taken = 0  # batches, ever
-        self._tidy_at = 0.0
         self._unfinished = True  # claimed files may be left from before
         self._damaged = False  # the index must be made anew
         self._behind = False  # the index lacks something that the journal has, and that is not staged either
@@ -114,15 +111,24 @@ class Inbox:
         """
 
         def take_in() -> int:
-            items = FORMATS[format_name].parse(raw, printable(name))
-            self._commit(Batch([document(format_name, name, raw, at=self.clock(), items=items)]))
-            return self._flush()
+            said = FORMATS[format_name].said(raw, where := printable(name))
+            self._flush()  # what waits for the index is not part of the answer
+            return self._commit(Batch([document(format_name, where, raw, said, at=self.clock())])) + self._flush()
 
         return self.call(take_in)
 
     def take(self, dataset: str, manifest: dict[str, Any]) -> Future[None]:
         """Give the records of a dataset their fates. The future carries Conservation when they do not add up."""
         return self.call(lambda: self.index.take(dataset, manifest))
+
+    def told(self, news: Sequence[News]) -> Future[None]:
+        """Forget news that somebody has told on; `intake.notices` is without them then."""
+
+        def forget() -> None:
+            self.index.forget_news(news)
+            self.intake.notices = self.index.untold()
+
+        return self.call(forget)
 
     def stop(self) -> None:
         self._stop.set()
@@ -156,7 +162,7 @@ class Inbox:
             watch_filter=None,
             recursive=False,
             step=STEP_MS,
-            debounce=2 * STEP_MS,
+            debounce=STEP_MS,
             rust_timeout=LOOK_EVERY_MS,
             yield_on_timeout=True,
             stop_event=self._stop,
@@ -192,23 +198,23 @@ class Inbox:
             set_aside(self.home.index_db)
             self._damaged = False
         self.index = Index(self.home.index_db, self.quarantine.copy_line)
-        anew = self.index.cursor() == Place(1, 0)
+        self.index.begin_news(self.home.journal)  # an index that is rebuilt reads old news again
         self.journal.open(self._catch_up())
-        if anew:
-            self.intake.notices.clear()  # an index that is rebuilt reads old news again
-        self._tails.named = self._on_the_bus(self.index.pointers())
         self.index.keep_claims(set(os.listdir(self.home.claimed)))  # noqa: PTH208 - names, not paths
-        self._refresh()
 
     def _catch_up(self) -> Place:
         """Enter into the index what the journal has beyond it; return where the journal ends."""
+        self._behind = True  # until all of it went well
         self.index.unstage()
         end = self.index.cursor()
         for batch, after in batches(self.home.journal, end):
             if self.index.stage(batch, after):
-                self._flush()
+                self._enter()
             end = after
-        self._flush()
+        self._enter()
+        self.intake.notices = self.index.untold()
+        self._tails.named = self._on_the_bus(self.index.pointers())
+        self._refresh()
         self._behind = False
         return end
 
@@ -233,7 +239,7 @@ class Inbox:
             while not self._stop.is_set() and self._look() and self._calls.empty():
                 pass
             self._flush()
-            self._tidy()
+            self.compactor.turn(self.index, self.clock())
         except (OSError, sqlite3.Error) as trouble:
             self._unfinished = True
             self._show(trouble)
@@ -243,16 +249,6 @@ class Inbox:
                 self._stop.wait(TROUBLE_S)
         else:
             self._show(self._one_file.trouble or self._room.trouble)
-
-    def _tidy(self) -> None:
-        """Compact one old segment, now and then; one at once, so that nothing waits for it long."""
-        if time.monotonic() < self._tidy_at:
-            return
-        number = compaction.next_segment(self.home.journal, self.index, self.clock())
-        if number is None:
-            self._tidy_at = time.monotonic() + TIDY_EVERY_S
-        else:
-            compaction.compact(self.home.journal, self.index, number)
 
     def _answer_calls(self) -> None:
         while not self._calls.empty():
@@ -302,8 +298,11 @@ class Inbox:
         return self._lookers if level == "plenty" else self._lookers[:1] if level == "low" else ()
 
     # -- commit ------------------------------------------------------------------------------------------------------
-    def _commit(self, batch: Batch) -> None:
-        """Journal, then remove: the order is the guarantee. The index follows, at the latest at the end of the turn."""
+    def _commit(self, batch: Batch) -> int:
+        """Journal, then remove: the order is the guarantee. The index follows, at the latest at the end of the turn.
+
+        Returns how many records were new, of those that it has entered already.
+        """
         if self._behind:
             self._catch_up()
         self._behind = True  # until all that is journalled is staged
@@ -312,17 +311,25 @@ class Inbox:
         self._behind = False
         self._taken += 1
         self._dispose_all(batch.claimed)
-        if full:
-            self._flush()
+        return self._flush() if full else 0
 
     def _flush(self) -> int:
-        """Have the index enter what is staged, and tell what that brought. Returns how many records were new."""
-        self._behind = True
-        applied = self.index.flush()
+        """Have the index enter what is staged. Returns how many records were new."""
+        if self._behind:
+            self._catch_up()
+            return 0
+        self._behind = True  # what could not be entered is not staged any more
+        new = self._enter()
         self._behind = False
+        return new
+
+    def _enter(self) -> int:
+        """Enter what is staged, and tell what that brought."""
+        applied = self.index.flush()
         if applied.new:
             self.intake.last_arrival_at = self.clock()
-        self.intake.notices.extend(applied.notices)
+        if applied.news:
+            self.intake.notices = self.index.untold()
         if applied.pointed:
             self._tails.named = self._on_the_bus(self.index.pointers())
         if self.looked_upto == self.intake.fresh_after:  # else they are counted anew: that takes a look at each record
@@ -352,7 +359,7 @@ class Inbox:
                 if reason is None:
                     durable.remove(path)
                 else:
-                    self.quarantine.take_file(Path(path), original(claim), reason)
+                    self.quarantine.take_file(Path(path), form_and_name(claim)[1], reason)
                 done.append(claim)
         finally:
             self.index.forget_claims(done)

@@ -1,11 +1,13 @@
 """Where do bytes go that we could not read, and who tells why?
 
-Beside everything in `quarantine/` lies a `<name>.reason.json`. Nothing here is ever removed by the daemon.
+Everything in `quarantine/` is named for its content, so the same garbage sent again takes no more room, and beside it
+lies a `<name>.reason.json`. Nothing here is ever removed by the daemon.
 """
 
 from __future__ import annotations
 
 import logging
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import orjson
 
 from reactord import durable
 from reactord.formats.records import content_identity
+from reactord.ipc.dropfile import MAX_FILE_BYTES
 from reactord.ledger.journal import Entry
 
 log = logging.getLogger("reactord.ingest")
@@ -30,8 +33,10 @@ class Quarantine:
 
     def take_file(self, file: Path, name: str, reason: str) -> None:
         """Move a file of ours here; `name` is what its sender called it."""
-        self._explain(self.directory / file.name, {"reason": reason, "name": name})
-        durable.claim(file, self.directory / file.name)
+        aside = self.directory / (_content_name(file) or file.name)
+        if not aside.exists():
+            self._explain(aside, {"reason": reason, "name": name})
+        durable.claim(file, aside)
         log.warning("quarantined %s: %s", name, reason)
 
     def copy_line(self, entry: Entry, offset: int, length: int, reason: str) -> None:
@@ -58,3 +63,11 @@ class Quarantine:
     def _explain(self, aside: Path, why: dict[str, object]) -> None:
         note = orjson.dumps({**why, "at": self.clock()}, option=orjson.OPT_INDENT_2)
         durable.publish(aside.with_name(f"{aside.name}.reason.json"), note)
+
+
+def _content_name(file: Path) -> str | None:
+    """A name made of what a file holds; None for what is no plain file, or too large to be read for that."""
+    status = file.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_size > MAX_FILE_BYTES:
+        return None
+    return f"{content_identity(file.read_bytes())}.file"

@@ -44,16 +44,16 @@ class Spools(Reader):
         found = dropfile.look(path, door.format.name, printable(name), self.clock())
         if found is None or found.instance != state:
             return
-        if found.items == [] and not found.refused:
+        if found.said == [] and not found.refused:
             self._seen[path] = state
             return
         # not remembered here before the ledger has it: a full disk may still refuse the batch
         entry = document(
             door.format.name,
-            name,
+            printable(name),
             found.raw,
+            found.said,
             at=self.clock(),
-            items=found.items,
             refused=found.refused,
             spool={"path": printable(path), "position": position},
         )

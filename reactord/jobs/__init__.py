@@ -10,4 +10,5 @@ training.py    a worker: start, watch, adopt, stop; which records became the dat
 exporting.py   merge, quantise, judge: deploy or reject
 deploying.py   place, announce, remember; take back
 versions.py    v1.2.0
+news.py        what peers tell of our work becomes an event
 """

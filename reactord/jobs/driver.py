@@ -134,7 +134,6 @@ class Driver:
                     await self._drive(chosen)
                     self.trouble = None
                     continue
-                self._hear(now)
                 self._bear(now)
                 self.trouble = None
             except Exception as trouble:
@@ -152,15 +151,6 @@ class Driver:
         if words != self.trouble:
             log.error("the job waits: %s. It goes on by itself when the cause is gone.", words)
         self.trouble = words
-
-    def _hear(self, now: float) -> None:
-        """What peers tell of our work becomes an event. Twice after a crash, perhaps: it is news, not a record."""
-        notices, store = self.services.inbox.intake.notices, self.services.store
-        while notices:
-            notice = notices[0]
-            with store.transaction():
-                store.note(notice.topic, notice.subject, now, facts=notice.facts)
-            notices.popleft()
 
     def _bear(self, now: float) -> None:
         inbox, store = self.services.inbox, self.services.store

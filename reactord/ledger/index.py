@@ -9,28 +9,35 @@ Conservation: received = pending + train + holdout + rejected + duplicates, chec
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reactord import durable
 from reactord.errors import Conservation
-from reactord.formats import Notice
+from reactord.ledger import news
 from reactord.ledger.counts import HOLDOUT, REFUSED, REJECTED, TRAIN, Counts, counts
-from reactord.ledger.journal import Entry, Place
-from reactord.ledger.sqlite import open_writer, set_aside, transaction
-from reactord.ledger.staged import COMPACTED, OnRefused, Staged, entry_row, unhexed
+from reactord.ledger.journal import Entry, Place, segment_path, segments
+from reactord.ledger.news import News
+from reactord.ledger.sqlite import insert, open_writer, set_aside, transaction
+from reactord.ledger.staged import COMPACTED, OnRefused, Staged, entry_row
+
+log = logging.getLogger("reactord.ingest")
 
 #: raise it with every change of SCHEMA: an index of another shape is rebuilt from the journal
 SHAPE = 3
-SCHEMA = """
+SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS entries(       -- what the records of one journal entry have in common
     id INTEGER PRIMARY KEY, format TEXT NOT NULL, arrived_at REAL NOT NULL, segment INTEGER NOT NULL,
     offset INTEGER NOT NULL, whence TEXT NOT NULL,   -- what the parser is told about where the bytes came from
     start INTEGER,                        -- offset of the first line in its file; NULL for a whole document
     received INTEGER NOT NULL);           -- how many records it brought, known ones included
+CREATE INDEX IF NOT EXISTS entries_by_segment ON entries(segment);
 CREATE TABLE IF NOT EXISTS records(
     seq INTEGER PRIMARY KEY, identity INTEGER NOT NULL UNIQUE, entry INTEGER NOT NULL,
     offset INTEGER NOT NULL, length INTEGER NOT NULL,  -- of its bytes within the entry
@@ -42,6 +49,7 @@ CREATE TABLE IF NOT EXISTS claims(name TEXT PRIMARY KEY, reason TEXT) WITHOUT RO
 CREATE TABLE IF NOT EXISTS pointers(path TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS taken(dataset TEXT PRIMARY KEY, upto INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cursor(one INTEGER PRIMARY KEY CHECK (one = 1), segment INTEGER, offset INTEGER);
+{news.SCHEMA}
 """
 
 
@@ -55,6 +63,13 @@ def _set_aside_if_of_another_shape(path: Path) -> None:
         set_aside(path)
 
 
+def _end_of(journal: Path) -> Place:
+    """Behind the last byte that is there."""
+    number = max(segments(journal), default=1)
+    path = segment_path(journal, number)
+    return Place(number, path.stat().st_size if path.exists() else 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Applied:
     """What a batch brought."""
@@ -62,7 +77,7 @@ class Applied:
     new: int  # records and refusals that were not known before
     fresh: int  # of them the records
     last_seq: int
-    notices: list[Notice]
+    news: bool  # of our own work
     pointed: bool  # files were named
 
 
@@ -70,10 +85,12 @@ class Index:
     """The one writer of index.db."""
 
     def __init__(self, path: Path, on_refused: OnRefused) -> None:
-        self.on_refused = on_refused
+        self.path, self.on_refused = path, on_refused
         _set_aside_if_of_another_shape(path)
         self.db = open_writer(path, f"PRAGMA user_version={SHAPE}; {SCHEMA}", "NORMAL")
         self._staged: Staged | None = None
+        self._news: list[News] = []  # of what is staged
+        self._news_from = news.beginning(self.db) or Place(1, 0)
         self._end = Place(1, 0)  # how far into the journal what is staged reaches
 
     def close(self) -> None:
@@ -93,10 +110,13 @@ class Index:
         """Read one journal batch; `flush` will enter it. True: it must do so before another one is read."""
         if self._staged is None:
             last = self.db.execute("SELECT coalesce(max(id), 0) FROM entries").fetchone()[0]
-            self._staged = Staged(last, self.on_refused)
+            self._staged, self._news = Staged(last, self.on_refused), []
         staged, self._staged = self._staged, None  # what fails half way is not entered at all
         for place, entry in batch:
+            before = len(staged.notices)
             staged.add(place, entry)
+            if len(staged.notices) > before and place >= self._news_from:
+                self._news += news.found_at(place, staged.notices[before:])
         self._staged, self._end = staged, end
         return staged.full
 
@@ -108,22 +128,20 @@ class Index:
         """Enter what is staged, all of it or nothing; when that fails, it has to be staged again."""
         staged, self._staged = self._staged, None
         if staged is None:
-            return Applied(0, 0, self._last_seq(), [], pointed=False)
+            return Applied(0, 0, self._last_seq(), news=False, pointed=False)
+        gone = 0
         with transaction(self.db):
-            self.db.executemany("INSERT INTO entries VALUES (?,?,?,?,?,?,?,?)", staged.entries)
+            insert(self.db, "INSERT INTO entries", staged.entries)
             known = self._last_seq()
-            self.db.executemany(
-                "INSERT OR IGNORE INTO records(identity, entry, offset, length, item) VALUES (?,?,?,?,?)",
-                staged.records,
-            )
+            insert(self.db, "INSERT OR IGNORE INTO records(identity, entry, offset, length, item)", staged.records)
             self.db.executemany(
                 f"UPDATE records SET fate = {REFUSED}, reason = ?"  # noqa: S608 - a constant
                 " WHERE identity = ? AND entry = ? AND offset = ? AND length = ? AND item = ?",
                 [(why, *row) for why, row in staged.refused],
             )
-            self.db.executemany(
+            self.db.executemany(  # with its own number, unless today's parsers find more in what came before it
                 "INSERT OR IGNORE INTO records(seq, identity, entry, reason, fate, offset, length, item)"
-                " VALUES (?,?,?,?,?,0,0,-1)",
+                " VALUES (max(?, (SELECT coalesce(max(seq), 0) + 1 FROM records)),?,?,?,?,0,0,-1)",
                 staged.compacted,
             )
             fresh, new, last = self._after(known)
@@ -132,8 +150,13 @@ class Index:
             self.db.executemany("INSERT OR REPLACE INTO tails VALUES (?,?)", staged.tails.items())
             self.db.executemany("INSERT OR REPLACE INTO claims VALUES (?,?)", staged.claims.items())
             self.db.executemany("INSERT OR IGNORE INTO pointers VALUES (?)", staged.pointers)
+            if self._news:
+                gone = news.enter(self.db, self._news)
             self.db.execute("INSERT OR REPLACE INTO cursor VALUES (1, ?, ?)", (self._end.segment, self._end.offset))
-        return Applied(new, fresh, last, staged.notices, bool(staged.pointers))
+        if gone:
+            log.warning("%d news of our own work go untold: only the newest %d wait. `reactord status` says what holds"
+                        " the jobs up", gone, news.MAX_WAITING)  # fmt: skip
+        return Applied(new, fresh, last, bool(self._news), bool(staged.pointers))
 
     def _after(self, seq: int) -> tuple[int, int, int]:
         """(pending records, all records newer than `seq`, the newest)."""
@@ -150,43 +173,81 @@ class Index:
                 "INSERT INTO counters VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET n = n + excluded.n", (name, n)
             )
 
+    # -- news --------------------------------------------------------------------------------------------------------
+    def begin_news(self, journal: Path) -> None:
+        """Of an index that was just made: what the journal says already was told from the one before."""
+        if news.beginning(self.db) is None:
+            self._news_from = _end_of(journal)
+            with transaction(self.db):
+                news.begin(self.db, self._news_from)
+
+    def untold(self) -> tuple[News, ...]:
+        """News to be told on, the oldest first."""
+        return news.waiting(self.db)
+
+    def forget_news(self, told: Sequence[News]) -> None:
+        with transaction(self.db):
+            news.forget(self.db, told)
+
+    # -- compaction --------------------------------------------------------------------------------------------------
+    def newest_in(self, segment: int) -> float | None:
+        """When the last entry of a segment arrived. None: it holds none, or it is compacted."""
+        query = "SELECT arrived_at, format FROM entries WHERE segment = ? ORDER BY id DESC LIMIT 1"
+        row = self.db.execute(query, (segment,)).fetchone()
+        return float(row[0]) if row and row[1] != COMPACTED else None
+
     def may_compact(self, segment: int) -> bool:
         """Whether the bytes of a segment are of no more use: it is not written any more, and none of it is pending."""
-        if segment >= self.cursor().segment:
+        if segment >= self.cursor().segment or self.newest_in(segment) is None:
             return False
-        query = "SELECT 1 FROM entries e LEFT JOIN records r ON r.entry = e.id WHERE segment = ?"
-        raw = self.db.execute(f"{query} AND format <> ? LIMIT 1", (segment, COMPACTED)).fetchone()
-        return raw is not None and not self.db.execute(f"{query} AND fate = 0 LIMIT 1", (segment,)).fetchone()
+        query = "SELECT 1 FROM records WHERE seq BETWEEN ? AND ? AND fate = 0 LIMIT 1"
+        return self.db.execute(query, self._records_in(segment)).fetchone() is None
 
-    def newest_in(self, segment: int) -> float:
-        """When the last entry of a segment arrived."""
-        return float(self.db.execute("SELECT max(arrived_at) FROM entries WHERE segment = ?", (segment,)).fetchone()[0])
+    def _records_in(self, segment: int) -> tuple[int, int]:
+        """The numbers of the first and the last record of a segment; it must have entries.
+
+        Records are numbered in the order of their entries, and so they are found without another index: that would cost
+        every record that arrives.
+        """
+        edges = "SELECT id FROM entries WHERE segment = ? ORDER BY id"
+        first, last = (self.db.execute(f"{edges} {way} LIMIT 1", (segment,)).fetchone()[0] for way in ("ASC", "DESC"))
+        numbers = range(1, self._last_seq() + 1)
+        return bisect_left(numbers, first, key=self._entry_of) + 1, bisect_right(numbers, last, key=self._entry_of)
+
+    def _entry_of(self, seq: int) -> int:
+        row = self.db.execute("SELECT entry FROM records WHERE seq >= ? ORDER BY seq LIMIT 1", (seq,)).fetchone()
+        return int(row[0])
 
     def kept_of(self, segment: int) -> dict[str, Any]:
         """What must be known of a segment without its bytes: who was received, and what was refused at the door."""
-        rows = self.db.execute(
-            "SELECT seq, identity, CASE WHEN fate = ? THEN reason END FROM records r JOIN entries e ON e.id = r.entry"
-            " WHERE segment = ? ORDER BY seq",
-            (REFUSED, segment),
-        )
-        last, received = self.db.execute(
-            "SELECT max(id), sum(received) FROM entries WHERE segment = ?", (segment,)
-        ).fetchone()
-        records = [(seq, identity, reason) for seq, identity, reason in rows]
+        records = self.db.execute(
+            "SELECT seq, identity, CASE WHEN fate = ? THEN reason END FROM records WHERE seq BETWEEN ? AND ?",
+            (REFUSED, *self._records_in(segment)),
+        ).fetchall()
+        entries = "SELECT max(id), sum(received) FROM entries WHERE segment = ?"
+        last, received = self.db.execute(entries, (segment,)).fetchone()
         return {"entry": last, "received": received, "records": records, "pointers": self.pointers()}
+
+    def settle(self) -> None:
+        """Make all that was entered durable: else a power cut may undo the newest transactions (synchronous=NORMAL)."""
+        written = self.path.with_name(f"{self.path.name}-wal")
+        if written.exists():
+            durable.sync_file(written)
+        durable.sync_directory(self.path.parent)
 
     def forget_places(self, segment: int, kept: dict[str, Any], meta: dict[str, Any], place: Place) -> None:
         """The bytes of a segment are gone: its records know their fate, and no place."""
+        records = self._records_in(segment)
         with transaction(self.db):
             self.db.execute(
-                "UPDATE records SET entry = ?, offset = 0, length = 0, item = -1"
-                " WHERE entry IN (SELECT id FROM entries WHERE segment = ?)",
-                (kept["entry"], segment),
+                "UPDATE records SET entry = ?, offset = 0, length = 0, item = -1 WHERE seq BETWEEN ? AND ?",
+                (kept["entry"], *records),
             )
             self.db.execute("DELETE FROM entries WHERE segment = ?", (segment,))
             row = entry_row(kept["entry"], meta, place, None, kept["received"])
             self.db.execute("INSERT INTO entries VALUES (?,?,?,?,?,?,?,?)", row)
 
+    # -- doors -------------------------------------------------------------------------------------------------------
     def pointers(self) -> list[str]:
         """The files that events have named."""
         return [str(path) for (path,) in self.db.execute("SELECT path FROM pointers ORDER BY path")]
@@ -228,9 +289,9 @@ class Index:
         if self.has_taken(dataset):
             return
         fates, upto = manifest["fates"], int(manifest["upto"])
-        decided = [(TRAIN, None, unhexed(i)) for i in fates["train"]]
-        decided += [(HOLDOUT, None, unhexed(i)) for i in fates["holdout"]]
-        decided += [(REJECTED, reason, unhexed(i)) for reason, ids in fates["rejected"].items() for i in ids]
+        decided = [(TRAIN, None, int(i, 16)) for i in fates["train"]]
+        decided += [(HOLDOUT, None, int(i, 16)) for i in fates["holdout"]]
+        decided += [(REJECTED, reason, int(i, 16)) for reason, ids in fates["rejected"].items() for i in ids]
         with transaction(self.db):
             seen = self.db.execute("SELECT count(*) FROM records WHERE fate = 0 AND seq <= ?", (upto,)).fetchone()[0]
             before = self.db.total_changes

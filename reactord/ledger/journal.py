@@ -4,7 +4,7 @@ Segments `000001.log`, ... of batches. A batch is entries, then one commit line;
 there and its checksum fits, so a torn tail is no batch at all.
 
     E <length> <meta as JSON>\n<length raw bytes>\n      one arrival: a drop file, or a chunk of complete lines
-    C <entries> <bytes> <crc32>\n                        over every byte of the batch before it
+    C <entries> <bytes> <xxh3>\n                         over every byte of the batch before it
 
 The raw bytes are kept unaltered (length-framed, so they may hold anything). One fdatasync per batch.
 """
@@ -14,16 +14,16 @@ from __future__ import annotations
 import logging
 import os
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
+import xxhash
 
 from reactord import durable
-from reactord.formats import Item
+from reactord.formats import Said
 
 log = logging.getLogger("reactord.ingest")
 
@@ -31,7 +31,7 @@ SEGMENT_BYTES = 64 * 1024 * 1024
 #: no single header or commit line is longer; what is longer is not ours
 MAX_LINE_BYTES = 16 * 1024
 MAX_RAW_BYTES = 64 * 1024 * 1024
-_COMMIT = re.compile(rb"C (\d{1,9}) (\d{1,12}) ([0-9a-f]{8})\n")
+_COMMIT = re.compile(rb"C (\d{1,9}) (\d{1,12}) ([0-9a-f]{16})\n")
 _ENTRY = re.compile(rb"E (\d{1,10}) (.+)\n")
 
 
@@ -41,7 +41,7 @@ class Entry:
 
     meta: dict[str, Any]
     raw: bytes
-    items: list[Item] | None = field(default=None, compare=False)  # what `raw` says, where somebody has read it already
+    said: Sequence[Said] | None = field(default=None, compare=False)  # what `raw` says, if it was read
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -128,7 +128,7 @@ def framed(entries: Sequence[Entry]) -> tuple[bytes, list[int]]:
     """
     parts: list[bytes] = []
     offsets: list[int] = []
-    size = crc = 0
+    size, checksum = 0, xxhash.xxh3_64()
     for entry in entries:
         header = b"E %d %s\n" % (len(entry.raw), orjson.dumps(entry.meta))
         if len(header) > MAX_LINE_BYTES or len(entry.raw) > MAX_RAW_BYTES:
@@ -137,8 +137,8 @@ def framed(entries: Sequence[Entry]) -> tuple[bytes, list[int]]:
         parts += (header, entry.raw, b"\n")
         size += len(header) + len(entry.raw) + 1
     for part in parts:
-        crc = zlib.crc32(part, crc)
-    parts.append(b"C %d %d %08x\n" % (len(entries), size, crc))
+        checksum.update(part)
+    parts.append(b"C %d %d %016x\n" % (len(entries), size, checksum.intdigest()))
     return b"".join(parts), offsets
 
 
@@ -174,11 +174,12 @@ def batches(directory: Path, after: Place) -> Iterator[tuple[list[tuple[Place, E
 def _read_batch(file: Any, segment: int) -> tuple[list[tuple[Place, Entry]], Place] | None:  # noqa: ANN401 - BufferedReader
     """One batch from the current position, or None at the end or at a torn one."""
     entries: list[tuple[Place, Entry]] = []
-    crc, size = 0, 0
+    size, checksum = 0, xxhash.xxh3_64()
     while True:
         line = file.readline(MAX_LINE_BYTES)
         if commit := _COMMIT.fullmatch(line):
-            whole = (len(entries), size, crc) == (int(commit[1]), int(commit[2]), int(commit[3], 16))
+            said = int(commit[1]), int(commit[2]), int(commit[3], 16)
+            whole = said == (len(entries), size, checksum.intdigest())
             return (entries, Place(segment, file.tell())) if whole and entries else None
         header = _ENTRY.fullmatch(line)
         if header is None:
@@ -195,7 +196,8 @@ def _read_batch(file: Any, segment: int) -> tuple[list[tuple[Place, Entry]], Pla
         except orjson.JSONDecodeError:
             return None
         entries.append((place, Entry(meta, raw[:-1])))
-        crc = zlib.crc32(raw, zlib.crc32(line, crc))
+        checksum.update(line)
+        checksum.update(raw)
         size += len(line) + len(raw)
 
 

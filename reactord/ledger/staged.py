@@ -6,56 +6,48 @@ as many pages as it has rows, and larger ones touch each page once.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Any
 
 import orjson
+import xxhash
 
 from reactord.errors import BadRecord
-from reactord.formats import FORMATS, Item, Notice, Parser, Pointer, Record, Refusal
+from reactord.formats import FORMATS, Format, Notice, Pointer, Refusal, Said
 from reactord.formats.records import content_identity
 from reactord.ledger.counts import PENDING, REFUSED
 from reactord.ledger.journal import Entry, Place
 
 #: as many at once
 ROWS = 20_000
+#: the position of what was refused as a whole
+WHOLE = -1
 #: the format of an entry that stands for all of a segment (ledger/compaction.py)
 COMPACTED = "compacted"
 
 
 def key_of(identity: str) -> int:
-    """The 64 bits under which an identity of any length is kept; an integer, because SQLite is quickest with those.
+    """The 63 bits (xxh3) under which an identity of any length is kept: SQLite is quickest with integers.
 
-    Two of ten million records share one with a chance of three in a million; the later one counts as a duplicate then.
+    Two of a million records share a key with a chance of one in twenty million; the later one is a duplicate then.
     """
-    digest = hashlib.blake2b(identity.encode("utf-8", "surrogateescape"), digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True)
+    return xxhash.xxh3_64_intdigest(identity.encode("utf-8", "surrogateescape")) & _KEY_BITS
+
+
+_KEY_BITS = (1 << 63) - 1
 
 
 def hexed(key: int) -> str:
-    """A key as the manifests of the datasets write it."""
-    return f"{key & _ALL_BITS:016x}"
-
-
-def unhexed(text: str) -> int:
-    """The key again."""
-    key = int(text, 16)
-    return key - _ALL_BITS - 1 if key > _ALL_BITS >> 1 else key
-
-
-_ALL_BITS = (1 << 64) - 1
+    """A key as the manifests of the datasets write it, 16 characters; int(text, 16) is the key again."""
+    return f"{key:016x}"
 
 
 #: (the entry, offset and length of the refused part, the reason); called before the commit, so it must be idempotent
 OnRefused = Callable[[Entry, int, int, str], None]
 #: (identity, number of the entry, offset, length, item), as the columns of the table `records`
 Row = tuple[int, int, int, int, int]
-#: (offset within the entry, length, position within those bytes, item)
-_Placed = tuple[int, int, int, Item]
 
 
 @dataclass(slots=True)
@@ -88,18 +80,13 @@ class Staged:
         tail, spool = meta.get("tail"), meta.get("spool")
         before = len(self.records)
         self.last += 1
-        for offset, length, position, item in self._lines(entry) if tail and "refused" not in meta else _whole(entry):
-            if item.__class__ is Record:
-                self.records.append((key_of(item.identity), self.last, offset, length, position))
-            elif isinstance(item, Refusal):
-                self.on_refused(entry, offset, length, item.reason)
-                row = (key_of(item.identity), self.last, offset, length, position)
-                self.records.append(row)
-                self.refused.append((_short(item.reason), row))
-            elif isinstance(item, Pointer):
-                self.pointers.append((item.path,))
-            elif isinstance(item, Notice):
-                self.notices.append(item)
+        if "refused" in meta:
+            self._add_said(entry, [Refusal(meta["identity"], meta["refused"])], 0, len(entry.raw), WHOLE)
+        elif tail:
+            self._add_lines(entry, tail["start"])
+        else:
+            said = _said(FORMATS[meta["format"]], entry.raw, meta["where"]) if entry.said is None else entry.said
+            self._add_said(entry, said, 0, len(entry.raw))
         received = len(self.records) - before
         self.received += received
         self.entries.append(entry_row(self.last, meta, place, tail and tail["start"], received))
@@ -109,24 +96,38 @@ class Staged:
         if claim := meta.get("claim"):
             self.claims[claim] = meta.get("refused")
 
-    def _lines(self, entry: Entry) -> Iterator[_Placed]:
-        """What the lines of a tailed file hold. Those that need no look are added at once, as rows."""
-        meta, lines = entry.meta, entry.raw.split(b"\n")
-        lines.pop()
-        form, where, start = FORMATS[meta["format"]], meta["where"], meta["tail"]["start"]
-        sizes = list(map(len, lines))
-        offsets = list(accumulate(map(_BEHIND, sizes), initial=0))
-        keys: list[int | None] = [None] * len(lines)
-        if form.identities and _is_utf8(entry.raw):
-            keys = [None if name is None else key_of(name) for name in form.identities(lines)]
-            known, last = zip(keys, offsets, sizes, strict=False), self.last
-            self.records += [(key, last, offset, size, 0) for key, offset, size in known if key is not None]
-            if None not in keys:
-                return
-        for key, line, offset in zip(keys, lines, offsets, strict=False):
-            if key is None and line and not line.isspace():
-                for position, item in enumerate(_items(form.parse, line, f"{where}@{start + offset}")):
-                    yield offset, len(line), position, item
+    def _add_lines(self, entry: Entry, start: int) -> None:
+        """What the lines of a tailed file say."""
+        form, where, last = FORMATS[entry.meta["format"]], entry.meta["where"], self.last
+        if form.quick and (known := form.quick.of_lines(entry.raw)):
+            ends, named = known
+            self.records += [
+                (key_of(name), last, offset, end - offset - 1, position)
+                for offset, end, names in zip([0, *ends], ends, named, strict=False)
+                for position, name in enumerate(names)
+            ]
+            return
+        offset = 0
+        for line in entry.raw.split(b"\n"):
+            if line and not line.isspace():
+                self._add_said(entry, _said(form, line, f"{where}@{start + offset}"), offset, len(line))
+            offset += len(line) + 1
+
+    def _add_said(self, entry: Entry, said: Sequence[Said], offset: int, length: int, first: int = 0) -> None:
+        """What some bytes of an entry say."""
+        last, records = self.last, self.records
+        for position, item in enumerate(said, first):
+            if isinstance(item, str):
+                records.append((key_of(item), last, offset, length, position))
+            elif isinstance(item, Refusal):
+                self.on_refused(entry, offset, length, item.reason)
+                row = (key_of(item.identity), last, offset, length, position)
+                records.append(row)
+                self.refused.append((_short(item.reason), row))
+            elif isinstance(item, Pointer):
+                self.pointers.append((item.path,))
+            else:
+                self.notices.append(item)
 
     def _add_compacted(self, kept: dict[str, Any], meta: dict[str, Any], place: Place) -> None:
         """What `Index.kept_of` remembered of a segment whose bytes are gone."""
@@ -145,35 +146,14 @@ def entry_row(number: int, meta: dict[str, Any], place: Place, start: int | None
     return number, meta["format"], meta["at"], place.segment, place.offset, meta["where"], start, received
 
 
-def _whole(entry: Entry) -> Iterable[_Placed]:
-    """What a whole document holds.
+def _said(form: Format, raw: bytes, where: str) -> Sequence[Said]:
+    """What some bytes say.
 
-    One that was refused as a whole is one refusal. So is one that this version no longer reads: the journal is older
-    than the parsers, and must always be readable to its end.
+    The journal is older than the parsers, and must always be readable to its end: what this version no longer reads is
+    a refusal.
     """
-    meta, size = entry.meta, len(entry.raw)
-    if reason := meta.get("refused"):
-        return [(0, size, -1, Refusal(meta["identity"], reason))]
-    items = entry.items
-    if items is None:
-        items = _items(FORMATS[meta["format"]].parse, entry.raw, meta["where"])
-    return [(0, size, position, item) for position, item in enumerate(items)]
-
-
-_BEHIND = (1).__add__  # a line and its newline
-
-
-def _is_utf8(raw: bytes) -> bool:
-    """The quick way does not look into strings that it does not need; `parse` would refuse what is no text."""
     try:
-        return raw.isascii() or bool(raw.decode())
-    except UnicodeDecodeError:
-        return False
-
-
-def _items(parser: Parser, raw: bytes, where: str) -> list[Item]:
-    try:
-        return parser(raw, where)
+        return form.said(raw, where)
     except BadRecord as bad:
         return [Refusal(content_identity("refused", where, raw), str(bad))]
 

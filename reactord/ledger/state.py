@@ -122,6 +122,11 @@ class State:
         rows = self.db.execute("SELECT * FROM events WHERE subject = ? ORDER BY seq", (subject,))
         return [Event(seq=s, at=a, topic=t, subject=j, data=orjson.loads(d)) for s, a, t, j, d in rows]
 
+    def has_event(self, subject: str, event_id: str) -> bool:
+        """Whether the event that carries this id in its data happened to this subject already."""
+        query = "SELECT 1 FROM events WHERE subject = ? AND json_extract(data, '$.event_id') = ? LIMIT 1"
+        return self.db.execute(query, (subject, event_id)).fetchone() is not None
+
     def last_event(self) -> int:
         return int(self.db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
 

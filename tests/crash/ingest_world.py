@@ -21,11 +21,14 @@ from reactord.ipc import inbox as inbox_module
 from reactord.ipc.inbox import Inbox
 from reactord.ledger import journal as journal_module
 from reactord.ledger import reading
+from reactord.ledger import staged as staged_module
 from reactord.ledger.index import Index
 
 TELEMETRY = "interactions_20261121.jsonl"
 #: more than one write call for every batch, so that torn batches are among the states
 WRITE_AT_MOST = 300
+#: of the bus above several batches wait for the index together, and it enters them more than once
+FILES_AT_ONCE, ROWS_AT_ONCE = 2, 10
 
 
 def make_bus(home: Home) -> None:
@@ -74,29 +77,41 @@ def verify(home: Home) -> None:
 
 
 class Steps:
-    """Every mutating call of the disk and every commit of the index is a step; the process dies before or after one."""
+    """Every mutating call of the disk and every step of the index is one; the process dies before or after one."""
 
     def __init__(self, die_at: int = 0, *, before: bool = True) -> None:
         self.die_at, self.dies_before, self.taken = die_at, before, 0
+        self.waiting = 0  # batches that are staged and not entered
+        self.waited, self.entered = 0, 0  # the most of them at a step, and how often some were entered
 
     def install(self) -> None:
         real = durable.RealDisk
         steps = {name: self._step(getattr(real, name)) for name in MUTATING}
         steps["write"] = self._step(lambda descriptor, data: real.write(descriptor, data[:WRITE_AT_MOST]))
         durable.disk = SimpleNamespace(**steps)
-        for name in ("apply", "forget_claims"):
-            setattr(Index, name, self._step(getattr(Index, name)))
+        Index.stage = self._step(Index.stage, self._staged)
+        Index.flush = self._step(Index.flush, self._flushed)
+        Index.forget_claims = self._step(Index.forget_claims)
 
-    def _step(self, real: Callable[..., object]) -> Callable[..., object]:
+    def _step(self, real: Callable[..., object], note: Callable[[], None] = lambda: None) -> Callable[..., object]:
         def called(*arguments: object) -> object:
             self.taken += 1
             n = self.taken
             self._die(n, before=True)
             result = real(*arguments)
+            note()
             self._die(n, before=False)
             return result
 
         return called
+
+    def _staged(self) -> None:
+        self.waiting += 1
+        self.waited = max(self.waited, self.waiting)
+
+    def _flushed(self) -> None:
+        self.entered += bool(self.waiting)
+        self.waiting = 0
 
     def _die(self, n: int, *, before: bool) -> None:
         if n == self.die_at and before == self.dies_before:
@@ -105,7 +120,7 @@ class Steps:
 
 def take_in(root: Path, steps: Steps, mutate: Callable[[], None] = lambda: None) -> None:
     """What the child process does: everything at the doors, in small batches and small segments."""
-    batch_module.BATCH_FILES, inbox_module.TROUBLE_S = 3, 0.0
+    batch_module.BATCH_FILES, staged_module.ROWS, inbox_module.TROUBLE_S = FILES_AT_ONCE, ROWS_AT_ONCE, 0.0
     journal_module.SEGMENT_BYTES = 1500
     mutate()
     steps.install()
@@ -114,7 +129,7 @@ def take_in(root: Path, steps: Steps, mutate: Callable[[], None] = lambda: None)
         inbox.turn()
     assert inbox.intake.trouble is None, inbox.intake.trouble
     inbox.close()
-    (root / "steps").write_text(str(steps.taken))
+    (root / "steps").write_text(json.dumps([steps.taken, steps.waited, steps.entered]))
 
 
 def fresh(template: Path, root: Path) -> Home:

@@ -17,7 +17,7 @@ from reactord.ledger import reading
 class Undisturbed:
     """Stands where the failpoints stand, and does nothing."""
 
-    taken = 0
+    taken = waited = entered = 0
 
     def begin(self, root: Path) -> None:
         """Called before the directories are made."""

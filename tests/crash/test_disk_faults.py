@@ -11,7 +11,7 @@ import subprocess
 import time
 
 import pytest
-from crash.ingest_world import LostOrDoubled, fresh, make_bus
+from crash.ingest_world import FILES_AT_ONCE, ROWS_AT_ONCE, LostOrDoubled, fresh, make_bus
 from crash.recovery import verify_records
 from support import crashes, forked, loops
 from support.ledgers import check, hexed, line
@@ -22,6 +22,7 @@ from reactord.ipc import batch as batch_module
 from reactord.ipc import inbox as inbox_module
 from reactord.ipc.inbox import Inbox
 from reactord.ledger import reading
+from reactord.ledger import staged as staged_module
 
 DROPS, LINES = 8, 100
 KIB = 1024
@@ -106,9 +107,10 @@ ERRORS = {
 }  # fmt: skip
 
 
-def take_in_until_well(root):
+def take_in_until_well(root, mutate=lambda: None):
     """One life in small batches, with a look more for every trouble; the trouble must go by itself."""
-    batch_module.BATCH_FILES = 3
+    batch_module.BATCH_FILES, staged_module.ROWS = FILES_AT_ONCE, ROWS_AT_ONCE
+    mutate()
     inbox = _open(root)
     for _ in range(3):
         inbox.turn()
@@ -119,24 +121,31 @@ def take_in_until_well(root):
     inbox.close()
 
 
-@pytest.mark.skipif(crashes.missing() is not None, reason=str(crashes.missing()))
-def test_any_system_call_that_fails_once_is_made_good_by_the_same_process(fast_dir):
-    template, root, log, bad = fast_dir / "template", fast_dir / "home", fast_dir / "strace", []
-    make_bus(Home(template))
+def under_every_error(template, root, log, mutate=lambda: None, names=tuple(ERRORS)):
+    """(how many calls failed, once each, and what was lost or doubled by which)."""
     fresh(template, root)
-    assert crashes.run(take_in_until_well, root, log=str(log)) == 0
-    points = [point for point in crashes.calls(log, changing=False) if point[0] in ERRORS]
+    assert crashes.run(take_in_until_well, root, mutate, log=str(log)) == 0
+    points = [point for point in crashes.calls(log, changing=False) if point[0] in names]
+    bad = []
     for name, n in points:
         fresh(template, root)
-        status = crashes.run(take_in_until_well, root, inject=f"{name}:error={ERRORS[name]}:when={n}")
+        status = crashes.run(take_in_until_well, root, mutate, inject=f"{name}:error={ERRORS[name]}:when={n}")
         try:
             if status != 0:
                 raise LostOrDoubled(f"it ended with {status}")
             verify_records(Home(root))
         except LostOrDoubled as wrong:
             bad.append((name, n, str(wrong)[:200]))
+    return len(points), bad
 
-    print(f"{len(points)} system calls failed once, {len(bad)} bad")
+
+@pytest.mark.skipif(crashes.missing() is not None, reason=str(crashes.missing()))
+def test_any_system_call_that_fails_once_is_made_good_by_the_same_process(fast_dir):
+    make_bus(Home(fast_dir / "template"))
+
+    failed, bad = under_every_error(fast_dir / "template", fast_dir / "home", fast_dir / "strace")
+
+    print(f"{failed} system calls failed once, {len(bad)} bad")
     assert bad == []
 
 
@@ -158,9 +167,11 @@ def _meet_a_full_disk(root, room):
         make_large_bus(inbox.home)
     _fill(root)
     os.truncate(root / "ballast", max(0, (root / "ballast").stat().st_size - room * 4096))
+    shown = []
     for _ in range(3):
         inbox.turn()
-    assert inbox.intake.trouble, "there was room: this shows nothing"
+        shown.append(inbox.intake.trouble)
+    assert any(shown), "there was room: this shows nothing"  # what is unlinked makes some
     (root / "ballast").unlink()
     for _ in range(3):
         inbox.turn()

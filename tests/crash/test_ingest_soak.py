@@ -11,10 +11,14 @@ from support import forked
 from support.ledgers import check, hexed, line
 
 from reactord.home import Home
+from reactord.ipc import batch as batch_module
 from reactord.ipc.inbox import Inbox
 from reactord.ledger import reading
+from reactord.ledger import staged as staged_module
 
 KILLS = 500
+#: of every other life, so that kills come between batches, and while some of them wait for the index
+FILES_AT_ONCE, ROWS_AT_ONCE = 3, 40
 TELEMETRY = "interactions_20261121.jsonl"
 
 
@@ -35,8 +39,10 @@ def _produce(home, stop):
     (home.root / "produced").write_text(str(n))
 
 
-def _ingest(home, until_quiet=False):
+def _ingest(home, until_quiet=False, small=False):
     logging.disable()
+    if small:
+        batch_module.BATCH_FILES, staged_module.ROWS = FILES_AT_ONCE, ROWS_AT_ONCE
     inbox = Inbox(home)
     if not until_quiet:
         inbox.run()
@@ -50,8 +56,8 @@ def test_five_hundred_kills_under_load_lose_nothing_and_double_nothing(home):
     rng, stop = random.Random(11), home.root / "stop"
     producer = forked.start(_produce, home, stop)
     try:
-        for _ in range(KILLS):
-            ingest = forked.start(_ingest, home)
+        for life in range(KILLS):
+            ingest = forked.start(_ingest, home, False, life % 2)
             time.sleep(rng.uniform(0.005, 0.09))
             assert forked.kill(ingest) == forked.DIED
     finally:

@@ -16,14 +16,15 @@ from crash import test_ingest_crashes as before
 from crash.ingest_world import LostOrDoubled, Steps, fresh, make_bus, verify
 from crash.recovery import Undisturbed, live, recover
 from crash.test_crash_states import Search, explore
-from crash.test_disk_faults import make_large_bus, under_every_limit
-from support import forked, loops
+from crash.test_disk_faults import make_large_bus, under_every_error, under_every_limit
+from support import crashes, forked, loops
 from support.disks import WatchedDisk
 from support.ledgers import check, hexed
 
 from reactord import durable
 from reactord.home import Home
 from reactord.ledger import reading
+from reactord.ledger.index import Index
 from reactord.ledger.journal import Journal
 
 
@@ -107,9 +108,24 @@ def rename_not_claimed():
     durable.claim, durable.remove = claim, remove
 
 
+def refusal_of_the_index_forgotten():
+    """It goes on behind what the index would not take, and never reads that again."""
+    real = Index.flush
+
+    def flush(self):
+        try:
+            return real(self)
+        except sqlite3.Error:
+            return real(self)  # nothing is staged any more
+
+    Index.flush = flush
+
+
 no_dedupe = before._no_dedupe
 no_tail_recovery = before._no_tail_recovery
 index_before_the_journal = before._index_before_the_journal
+cursor_saved_before_the_records = before._cursor_saved_before_the_records
+flush_skipped = before._flush_skipped
 one_write_without_a_loop = before._one_write_call
 
 
@@ -146,6 +162,13 @@ def crash_states(place, mistake):
 def short_writes(place, mistake):
     make_large_bus(Home(place / "large"))
     under_every_limit(place / "large", place / "home", mistake)
+
+
+def failing_calls(place, mistake):
+    """Any write of SQLite fails once, and the same life makes that good."""
+    found = under_every_error(_bus(place), place / "home", place / "strace", mistake, names=("pwrite64",))
+    if bad := found[1]:
+        raise LostOrDoubled(str(bad[0]))
 
 
 def power_loss(place, mistake):
@@ -207,6 +230,9 @@ TABLE = {
     unlink_before_the_journal: [kills, crash_states],
     offset_saved_before_the_journal: [kills],
     index_before_the_journal: [kills, crash_states],
+    cursor_saved_before_the_records: [kills, crash_states],
+    flush_skipped: [undisturbed],
+    refusal_of_the_index_forgotten: [failing_calls],
     no_tail_recovery: [kills],
     no_fdatasync: [crash_states, power_loss],
     no_fsync_of_a_directory: [crash_states],
@@ -218,6 +244,8 @@ PAIRS = [(mistake, method) for mistake, methods in TABLE.items() for method in m
 
 
 def _available(method):
+    if method is failing_calls and (reason := crashes.missing()):
+        pytest.skip(reason)
     if method is power_loss and (reason := loops.missing("ext4")):
         pytest.skip(reason)
 

@@ -30,7 +30,7 @@ class TailedFile(RuleBasedStateMachine):
         tail.CHUNK_BYTES = chunk
 
     def teardown(self):
-        tail.CHUNK_BYTES = 1024 * 1024
+        tail.CHUNK_BYTES = 2 * 1024 * 1024
         if hasattr(self, "directory"):
             self.directory.cleanup()
 

@@ -109,7 +109,10 @@ class Tape(RealDisk):
         path = Path(f"/proc/self/fd/{descriptor}").readlink()
         if path == self.root or self.root in path.parents:
             directory = "" if path == self.root else str(path.relative_to(self.root))
-            self._note(Synced(directory if Path(path).is_dir() else self._nodes[status.st_ino]))
+            if path.name.endswith(LOG):
+                self._note(Synced(LOG))
+            else:
+                self._note(Synced(directory if Path(path).is_dir() else self._nodes[status.st_ino]))
 
     def rename(self, source: Any, target: Any) -> None:
         self._look()
@@ -289,15 +292,22 @@ def _torn(step: Bytes, luck: _Luck) -> Bytes:
 
 
 def _database(steps: Iterable[Any], age: int, rng: random.Random) -> dict[str, bytes]:
-    """SQLite's files as they were `age` changes ago; -1: none is left."""
-    kept = [step for step in steps if isinstance(step, Database)]
+    """SQLite's files as they were `age` changes ago, but after they were made safe; -1: none is left."""
+    steps = list(steps)
+    kept = [n for n, step in enumerate(steps) if isinstance(step, Database)]
     if age < 0 or age >= len(kept):
         return {}
-    files = dict(kept[-1 - age].files)
+    safe = max((n for n, step in enumerate(steps) if step == Synced(LOG)), default=-1)
+    newest_safe = max((n for n in kept if n < safe), default=-1)
+    files = dict(steps[max(kept[-1 - age], newest_safe)].files)
+    kept_for_certain = dict(steps[newest_safe].files) if newest_safe >= 0 else {}
     if rng.random() < 0.3:
-        files = {path: _cut_log(path, content, rng) for path, content in files.items()}
+        files = {path: _cut_log(path, content, kept_for_certain.get(path, b""), rng) for path, content in files.items()}
     return files
 
 
-def _cut_log(path: str, content: bytes, rng: random.Random) -> bytes:
-    return content[: rng.randint(0, len(content))] if path.endswith(LOG) else content
+def _cut_log(path: str, content: bytes, safe: bytes, rng: random.Random) -> bytes:
+    if not path.endswith(LOG):
+        return content
+    least = len(safe) if content.startswith(safe) else 0  # else it was begun anew, after SQLite made all of it safe
+    return content[: rng.randint(least, len(content))]

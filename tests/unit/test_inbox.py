@@ -187,6 +187,21 @@ def test_garbage_that_has_been_quiet_is_quarantined_unaltered_with_its_reason_an
     assert check(home).rejected == {"not JSON": 1}
 
 
+def test_the_same_garbage_again_and_again_takes_no_more_room_and_every_file_is_counted(inbox, home, clock):
+    for n in range(3):
+        (home.events / f"experiences_{n}.json").write_bytes(b"garbage")
+    (home.events / "experiences_other.json").write_bytes(b"other garbage")
+    clock.ahead_s = 10
+
+    inbox.turn()
+
+    aside = [name for name in _names(home.quarantine) if not name.endswith(".reason.json")]
+    assert sorted((home.quarantine / name).read_bytes() for name in aside) == [b"garbage", b"other garbage"]
+    assert len(_names(home.quarantine)) == 4
+    assert _names(home.claimed) == []
+    assert inbox.index.counts().rejected == {"not JSON": 4}
+
+
 def _fifo(path):
     os.mkfifo(path)
 
@@ -651,8 +666,9 @@ def _fail_once(monkeypatch, inbox):
     real, left = Index.flush, [1]
 
     def flush(self):
-        if left:
+        if left and self._staged is not None:
             left.pop()
+            self.unstage()  # as the real one does
             raise sqlite3.OperationalError("database or disk is full")
         return real(self)
 

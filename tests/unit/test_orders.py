@@ -9,7 +9,6 @@ import pytest
 from support.job_world import World
 
 from reactord.errors import BadRequest, EnvironmentTrouble
-from reactord.formats import Notice
 from reactord.jobs import orders
 from reactord.jobs.orders import Orders
 
@@ -88,10 +87,3 @@ async def test_a_loop_that_does_not_answer_is_not_waited_for_for_ever(world, mon
         made.submit("j", {})  # on the loop's own thread: it cannot answer
     await asyncio.sleep(0.01)
     assert world.store.jobs() == []
-
-
-async def test_news_of_a_deployment_becomes_an_event(world):
-    world.inbox.intake.notices.append(Notice("prime.deployment", "v1.0", {"health_verified": True}))
-    world.start()
-    await world.until(lambda: any(event.topic == "prime.deployment" for event in world.store.events()))
-    assert not world.inbox.intake.notices

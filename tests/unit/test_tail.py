@@ -131,7 +131,7 @@ def test_the_same_content_under_another_inode_is_read_again_with_the_same_offset
 
 
 def test_a_large_file_comes_in_chunks_of_whole_lines(path, follower):
-    lines = b"".join(b"%07d " % n * 10 + b"\n" for n in range(40_000))
+    lines = b"".join(b"%07d " % n * 10 + b"\n" for n in range(80_000))
     _append(path, lines)
 
     assert follower.read() == lines

@@ -1,4 +1,7 @@
-/* How deep does a JSON text nest? Strings are stepped over with memchr, so that long ones cost next to nothing. */
+/* What do the bytes of a JSON text tell before they are parsed?
+ *
+ * Strings are stepped over with memchr, so that long ones cost next to nothing.
+ */
 #include <string.h>
 
 #include "rk.h"
@@ -35,4 +38,18 @@ size_t rk_json_depth(const uint8_t *text, size_t len)
         }
     }
     return deepest;
+}
+
+int64_t rk_json_lines(const uint8_t *text, size_t len, int64_t *ends, size_t cap)
+{
+    const uint8_t *at = text, *end = text + len;
+    size_t n = 0;
+    while (at < end) {
+        const uint8_t *newline = memchr(at, '\n', (size_t)(end - at));
+        if (newline == NULL || n == cap || *at != '{' || newline[-1] != '}')
+            return RK_EINVAL;
+        at = newline + 1;
+        ends[n++] = at - text;
+    }
+    return (int64_t)n;
 }
