@@ -131,7 +131,7 @@ class Staged:
 
     def _add_compacted(self, kept: dict[str, Any], meta: dict[str, Any], place: Place) -> None:
         """What `Index.kept_of` remembered of a segment whose bytes are gone."""
-        self.last = kept["entry"]
+        self.last = max(self.last + 1, kept["entry"])  # what comes before it may hold more than it did then
         self.entries.append(entry_row(self.last, meta, place, None, kept["received"]))
         self.received += kept["received"]
         for seq, identity, reason in kept["records"]:

@@ -32,7 +32,7 @@ from reactord.ledger.index import Index
 from reactord.ledger.journal import Place, batches, segment_path, segments
 
 SEGMENT_BYTES = 1200
-STATES = 250
+STATES = 200
 
 
 # -- a ledger of which some segments are decided -----------------------------------------------------------------------

@@ -274,3 +274,21 @@ def test_the_ingest_does_it_by_itself(home, monkeypatch):
     assert [b"secret" in journal.segment_path(home.journal, n).read_bytes() for n in (1, 2, 3)] == [False, False, True]
     inbox.close()
     assert check(home, [("d1", made)]).received == 3
+
+
+def test_a_batch_that_came_to_be_whole_though_its_fsync_failed_does_not_stop_a_rebuild(ledger, home):
+    ledger.add(chunk([line("a")]))
+    late, _ = journal.framed([chunk([line("x")], start=500)])
+    with journal.segment_path(home.journal, 1).open("ab") as segment:
+        segment.write(late)  # the index never heard of it: its sender's file was read again
+    ledger.add(chunk([line("b")], start=900))
+    ledger.add(chunk([line("c")], start=1200))
+    made = manifest(100, train=[hexed("a"), hexed("b")], waiting=[hexed("c")])
+    made["upto"] = ledger.index.counts().last_seq
+    ledger.index.take("d1", made)
+    compaction.compact(home.journal, ledger.index, 2)
+
+    again = ledger.rebuilt([])
+
+    assert sorted(pending(again)) == sorted(map(hexed, "axbc"))
+    again.close()
