@@ -4,6 +4,7 @@
     +-- BadInput              the sender's mistake: 4xx, or quarantine with a reason
     |   +-- BadRecord         bytes on the bus that are not what their name says
     |   +-- BadRequest        a job nobody can run as it was asked for
+    |   +-- NothingToLearn    no fault of anybody: the records so far make no dataset
     |   +-- TooLarge          http/intake.py: a body beyond its bound
     +-- EnvironmentTrouble    a state of the machine, left by itself when the cause is gone
     |   +-- DiskFull
@@ -27,7 +28,7 @@ from __future__ import annotations
 class ReactordError(Exception):
     """Something reactord can name. The message says what to do next."""
 
-    #: which of the causes in `workdir.Cause` a worker reports for it
+    #: which of the causes in jobs/attempts.py a worker reports for it
     cause = "bug"
 
 
@@ -43,6 +44,12 @@ class BadRecord(BadInput):
 
 class BadRequest(BadInput):
     """This job cannot be run as it was asked for."""
+
+
+class NothingToLearn(BadInput):
+    """The records so far make no dataset that could be learned from and judged by."""
+
+    cause = "no_data"
 
 
 class EnvironmentTrouble(ReactordError):

@@ -59,12 +59,35 @@ class Settings(BaseModel):
     min_training_interval_s: Annotated[float, Field(ge=0), Env("REACTOR_MIN_TRAINING_INTERVAL_S")] = 3600.0
 
     max_total_memory_gb: Annotated[float, Field(gt=0), Env("MAX_TOTAL_MEMORY_GB")] = 64.0
+    #: what training may take of it; less where the machine, or max_total_memory_gb, has less
+    training_memory_reserve_gb: Annotated[float, Field(gt=0), Env("TRAINING_MEMORY_RESERVE_GB")] = 40.0
+    #: no training starts beside a Prime that holds more; set aside for one that does not say what it needs. Meant for
+    #: a machine of max_total_memory_gb: a smaller one sets aside the same part of what it has
+    jprime_memory_threshold_gb: Annotated[float, Field(gt=0), Env("JPRIME_MEMORY_THRESHOLD_GB")] = 24.0
     memory_headroom_gb: Annotated[float, Field(ge=0), Env("REACTOR_MEMORY_HEADROOM_GB")] = 1.0
+    #: a job that does not fit may be run with shorter examples or a smaller adapter, down to these
+    min_length_tokens: Annotated[int, Field(ge=16, le=32_768), Env("REACTOR_MIN_LENGTH_TOKENS")] = 256
+    min_lora_rank: Annotated[int, Field(ge=1, le=512), Env("REACTOR_MIN_LORA_RANK")] = 8
+    #: weights up to this size are trained here; from cloud_training_min_size_mb on the cloud is worth its price
+    local_training_max_size_mb: Annotated[float, Field(gt=0), Env("LOCAL_TRAINING_MAX_SIZE_MB")] = 16_384.0
+    cloud_training_min_size_mb: Annotated[float, Field(ge=0), Env("CLOUD_TRAINING_MIN_SIZE_MB")] = 4096.0
     resource_check_interval_s: Annotated[float, Field(gt=0), Env("RESOURCE_CHECK_INTERVAL")] = 10.0
     training_slot_timeout_s: Annotated[float, Field(gt=0), Env("TRAINING_SLOT_TIMEOUT")] = 300.0
     max_attempts: Annotated[int, Field(ge=1), Env("REACTOR_MAX_ATTEMPTS")] = 3
-    #: a worker that reports nothing for this long hangs
+    #: jobs that may be at work at once; the slot is one, and so is whoever chooses examples or deploys
+    max_concurrent_training_jobs: Annotated[int, Field(ge=1, le=64), Env("MAX_CONCURRENT_TRAINING_JOBS")] = 1
+    #: a worker that makes no steps and says nothing new for this long hangs ...
     stage_silence_s: Annotated[float, Field(gt=0), Env("REACTOR_STAGE_SILENCE_S")] = 1800.0
+    #: ... and one that makes steps when the next takes longer than this, and than so many of its usual ones
+    step_silence_s: Annotated[float, Field(gt=0), Env("REACTOR_STEP_SILENCE_S")] = 600.0
+    step_silence_factor: Annotated[float, Field(ge=1), Env("REACTOR_STEP_SILENCE_FACTOR")] = 5.0
+    #: how long one run of each stage may take, a deployment, and a job in the queue
+    prepare_deadline_s: Annotated[float, Field(gt=0), Env("REACTOR_PREPARE_DEADLINE_S")] = 4 * 3600.0
+    train_deadline_s: Annotated[float, Field(gt=0), Env("REACTOR_TRAIN_DEADLINE_S")] = 24 * 3600.0
+    export_deadline_s: Annotated[float, Field(gt=0), Env("REACTOR_EXPORT_DEADLINE_S")] = 4 * 3600.0
+    judge_deadline_s: Annotated[float, Field(gt=0), Env("REACTOR_JUDGE_DEADLINE_S")] = 4 * 3600.0
+    deploy_deadline_s: Annotated[float, Field(gt=0), Env("REACTOR_DEPLOY_DEADLINE_S")] = 1800.0
+    queue_deadline_s: Annotated[float, Field(gt=0), Env("REACTOR_QUEUE_DEADLINE_S")] = 7 * 24 * 3600.0
 
     prime_models_dir: Annotated[Path | None, Env("JPRIME_MODELS_DIR", "JARVIS_PRIME_MODELS_DIR")] = None
     prime_drop_dir: Annotated[Path | None, Env("REACTOR_CORE_WATCH_DIR")] = None

@@ -1,6 +1,7 @@
 """What does a job directory contain? The protocol between the daemon and the worker.
 
-    spec.json              what to do; written by the daemon, and not touched once a dataset is chosen
+    spec.json              what to do; written by the daemon. Once a dataset is chosen only two things may change: the
+                           batch gets smaller after a run that was too large; the model to be better than, a newer one
     dataset                link to datasets/<sha256>
     worker.json            who works here: pid, process start, boot id, stage - enough to adopt or bury a worker
     progress.jsonl         append-only, one object a line: at, stage, kind (note, work, step, checkpoint), data
@@ -32,6 +33,7 @@ STAGES: tuple[Stage, ...] = ("prepare", "train", "export", "judge")
 #: exit status of a worker that was asked to stop: EX_TEMPFAIL, "run me again"
 EXIT_STOPPED = 75
 MAX_PROGRESS_LINE_BYTES = 32 * 1024
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,14 @@ class WorkDir:
         path = self.outcome_path(stage)
         if path.exists():
             durable.move(path, path.with_name(f"outcome-{stage}.run-{fence}.json"))
+
+
+def boot_id() -> str:
+    """Which boot of the machine this is; empty where the system does not say."""
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
 
 
 def parse_progress(line: bytes) -> dict[str, Any] | None:

@@ -21,12 +21,11 @@ import psutil
 from reactord import durable
 from reactord.errors import ReactordError, Stopped
 from reactord.home import Home
-from reactord.workdir import EXIT_STOPPED, STAGES, Stage, WorkDir
+from reactord.workdir import EXIT_STOPPED, STAGES, Stage, WorkDir, boot_id
 from reactord.worker.context import Context, Facts
 from reactord.worker.stopping import StopSignal
 
 EXIT_FAILED = 1
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 #: how torch, safetensors, mmap and their C libraries say it, whatever class of error they raise
 OUT_OF_MEMORY = ("unable to mmap", "can't allocate memory", "cannot allocate memory", "not enough memory")
 DISK_FULL = ("no space left on device", "pytorchstreamwriter failed", "disk quota exceeded")
@@ -55,8 +54,7 @@ def set_environment(threads: int, scratch: Path) -> None:
 def say_who_works(work: WorkDir, stage: Stage) -> None:
     """Write worker.json: enough for the daemon to adopt this process, or to bury it."""
     process = psutil.Process()
-    boot_id = BOOT_ID.read_text().strip() if BOOT_ID.exists() else str(psutil.boot_time())
-    note = {"pid": process.pid, "started": process.create_time(), "boot_id": boot_id, "stage": stage}
+    note = {"pid": process.pid, "started": process.create_time(), "boot_id": boot_id(), "stage": stage}
     durable.publish(work.worker_path, orjson.dumps(note))
 
 

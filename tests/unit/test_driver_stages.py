@@ -11,11 +11,12 @@ from support.staged_world import StagedWorld, fates, fill, patch, plan, starts
 
 from reactord.ipc import dlm
 from reactord.jobs.slot import NAME
-from reactord.jobs.stages import ENVIRONMENT_RETRY_S
+from reactord.jobs.attempts import RULES, Cause
 from reactord.jobs.worker_process import is_working
 from reactord.workdir import STAGES
 
 ALL = list(STAGES)
+ENVIRONMENT_RETRY_S = RULES[Cause.ENVIRONMENT].wait_s
 
 
 @pytest.fixture
@@ -118,10 +119,13 @@ async def test_a_worker_that_is_lost_is_tried_again_a_bounded_number_of_times(wo
     workdir = plan(home, **{stage: {"do": "die"}})
     world.start()
     world.ask()
+    await world.until(lambda: world.job().attempt == 2)
+    assert world.job().facts["not_before"] == world.clock.now + RULES[Cause.SIGNAL].wait_s
+    world.clock.now += RULES[Cause.SIGNAL].wait_s
 
     job = await world.until_over()
 
-    assert (job.state, job.attempt) == ("failed", 2)
+    assert (job.state, job.attempt, job.facts["end_reason"]) == ("failed", 2, "signal")
     assert "attempt 3 of 3" in job.cause
     assert starts(workdir) == [*ALL[: ALL.index(stage)], stage, stage, stage]
 
@@ -132,6 +136,7 @@ async def test_a_worker_that_is_lost_once_costs_one_attempt_and_the_job_complete
     world.ask()
     await world.until(lambda: "preempt" in [event.data.get("trigger") for event in world.store.events()])
     plan(home)
+    world.clock.now += RULES[Cause.CRASHED].wait_s
 
     job = await world.until_over()
 
@@ -175,6 +180,64 @@ async def test_a_refusal_that_is_the_data_s_fault_fails_the_job_with_the_worker_
     job = await world.until_over()
 
     assert (job.state, job.cause, job.facts["error"]) == ("failed", "no; send something else", "BadRecord")
+
+
+async def test_a_job_without_anything_to_learn_from_is_skipped_and_its_records_stay(world, home):
+    said = {"ok": False, "cause": "no_data", "message": "no example to learn from; wait for more interactions"}
+    plan(home, prepare={"do": "refuse", "facts": said})
+    world.start()
+    world.ask()
+
+    job = await world.until_over()
+
+    assert (job.state, job.cause, job.attempt) == ("skipped", said["message"], 0)
+    assert world.inbox.looked_upto == 10  # nothing is born again of what it looked at
+    await world.close()
+    assert (fates(home).pending, fates(home).balanced) == (10, True)
+
+
+async def test_a_run_that_was_too_large_is_made_again_in_smaller_pieces_until_there_are_none(world, home):
+    said = {"ok": False, "cause": "out_of_memory", "message": "unable to mmap; lower hyper.pairs_per_batch"}
+    workdir = plan(home, train={"do": "refuse", "facts": said})
+    world.start()
+    world.ask(hyper={"pairs_per_batch": 4})
+    for attempt, size in ((1, 2), (2, 1)):
+        await world.until(lambda attempt=attempt: world.job().attempt == attempt)
+        assert workdir.spec().hyper.pairs_per_batch == size
+        assert f"the next run takes {size} pairs" in world.job().cause
+        world.clock.now += RULES[Cause.OUT_OF_MEMORY].wait_s
+
+    job = await world.until_over()
+
+    assert (job.state, job.facts["end_reason"]) == ("failed", "out_of_memory")
+    assert starts(workdir) == ["prepare", "train", "train", "train"]
+
+
+async def test_a_worker_that_hangs_twice_at_one_place_is_not_started_a_third_time(world, home):
+    object.__setattr__(world.settings, "stage_silence_s", 0.3)
+    workdir = plan(home, export={"do": "hang"})
+    world.start()
+    world.ask()
+
+    job = await world.until_over()
+
+    assert (job.state, job.facts["end_reason"]) == ("failed", "hang")
+    assert "nothing new" in job.cause
+    assert starts(workdir) == ["prepare", "train", "export", "export"]
+
+
+async def test_a_stage_has_a_deadline_and_the_job_says_which_passed(world, home):
+    object.__setattr__(world.settings, "judge_deadline_s", 0.3)
+    workdir = plan(home, judge={"do": "talk", "for_s": 30})
+    world.start()
+    world.ask()
+
+    job = await world.until_over()
+
+    assert (job.state, job.facts["end_reason"]) == ("failed", "deadline")
+    assert "judge was given 0 s" in job.cause
+    assert "raise judge_deadline_s" in job.cause
+    assert not is_working(workdir)
 
 
 @pytest.mark.parametrize("stage", ALL)
