@@ -44,7 +44,7 @@ def patch(monkeypatch: Any) -> None:
     for module, name, value in (
         (worker_process, "WORKER_COMMAND", FAKE),
         (worker_process, "POLL_S", 0.02),
-        (reserving, "measure", lambda prime: reserving.Snapshot(1 << 40, 1 << 40, prime)),
+        (reserving, "look_around", lambda services, job: reserving.Snapshot(1 << 40, 1 << 40)),
         (dlm, "SETTLE_S", 0.0),
         (inbox_module, "LOOK_EVERY_MS", 50),
         (driver_module, "LOOK_EVERY_S", 0.02),
