@@ -9,6 +9,8 @@
     artifacts/             adapter/, *.gguf while in the making
     outcome-<stage>.json   written once, atomically: success with facts, or an error class and the next thing to do
     judgement.json         the gate's evidence and verdict
+    grant.json             what memory the daemon granted the worker; the worker limits itself by it
+    pressure               how short of memory the machine is, while it is; read by the trainer between steps
 
 The directory is everything a worker needs and everything it leaves, so it runs the same way in another process, under
 torchrun, or on another machine after a copy.
@@ -69,6 +71,14 @@ class WorkDir:
     @property
     def judgement_path(self) -> Path:
         return self.root / "judgement.json"
+
+    @property
+    def grant_path(self) -> Path:
+        return self.root / "grant.json"
+
+    @property
+    def pressure_path(self) -> Path:
+        return self.root / "pressure"
 
     @property
     def worker_log(self) -> Path:

@@ -10,13 +10,13 @@ import asyncio
 from pathlib import Path
 
 from reactord.jobs.launching import cloud_of
-from reactord.jobs.negotiating import Grant, Refuse, Request, Shrink, Snapshot, negotiate
+from reactord.jobs.negotiating import Grant, Refuse, Request, Shrink, Snapshot, gib, negotiate
 from reactord.jobs.planning import Plan, factors_of, plans
 from reactord.jobs.stages import Next, Services
 from reactord.jobs.states import State
 from reactord.jobs.surveying import bounds_of, hyper_of, policy_of, survey, work_of
 from reactord.jobs.versions import next_version
-from reactord.jobs.worker_process import rss_bytes
+from reactord.jobs.worker_process import is_working, rss_bytes
 from reactord.jobspec import Hyper, JobSpec
 from reactord.ledger.state import Job
 from reactord.workdir import WorkDir
@@ -86,11 +86,13 @@ def _start(services: Services, job: Job, decision: Grant | Shrink, fence: int) -
 
 def outgrown(services: Services, job: Job) -> str | None:
     """Why a job must reserve again: by now its base or its examples are known, and need more than was granted."""
+    if is_working(WorkDir(services.home.jobs / job.id)):  # an adopted worker trains by what it was granted
+        return None
     granted = int(job.facts.get("peak_bytes", 0))
     asked: Plan = request_of(services, job, services.clock(), services.clock()).plans[0]
     if not granted or asked.peak_bytes <= max(granted, int(job.facts.get("limit_bytes", 0))):
         return None
-    return f"it is known now that {asked.peak_bytes / 2**30:.1f} GiB are needed, {granted / 2**30:.1f} were granted"
+    return f"it is known now that {gib(asked.peak_bytes)} are needed, {gib(granted)} were granted"
 
 
 def _settled(workdir: WorkDir) -> JobSpec | None:

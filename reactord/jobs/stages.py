@@ -13,9 +13,12 @@ from reactord.home import Home
 from reactord.ipc.inbox import Inbox
 from reactord.jobs.attempts import DAY_S, Cause, Ended, Past, after, cause_of, smaller
 from reactord.jobs.hanging import Limits
+from reactord.jobs.keeping import Keeper, allowance_of
+from reactord.jobs.launching import LAUNCHERS, LOCAL
+from reactord.jobs.learning import learn_peak
 from reactord.jobs.machine import JobMachine
 from reactord.jobs.slot import Slot
-from reactord.jobs.worker_process import WorkerLost, WorkerProcess, bury, start
+from reactord.jobs.worker_process import WorkerLost, WorkerProcess, bury
 from reactord.ledger.state import Job, Store
 from reactord.settings import Settings
 from reactord.workdir import Stage, WorkDir
@@ -78,9 +81,7 @@ async def run_stage(services: Services, job: Job, stage: Stage) -> dict[str, Any
             await bury(workdir)
             raise StageFailed(_after(services, job, stage, Cause.LOST_LOCK, busy))
         try:
-            worker = await start(workdir, stage)
-            _tell(services, job, worker)
-            outcome = await worker.finished(limits_of(services.settings, stage))
+            outcome = await _kept(services, job, workdir, stage)
         except WorkerLost as lost:
             raise StageFailed(_after(services, job, stage, lost.reason, str(lost))) from None
     if outcome.get("ok"):
@@ -92,6 +93,31 @@ async def run_stage(services: Services, job: Job, stage: Stage) -> dict[str, Any
     else:
         what.facts.update(error=outcome.get("error"), counts=outcome.get("counts"))
     raise StageFailed(what)
+
+
+async def _kept(services: Services, job: Job, workdir: WorkDir, stage: Stage) -> dict[str, Any]:
+    """Run a worker within what the job was granted; what it took is remembered, however it ended."""
+    headroom = int(services.settings.memory_headroom_gb * 1024**3)
+    keeper = Keeper(workdir, allowance_of(job.facts, headroom), headroom)
+    try:
+        worker = await LAUNCHERS[LOCAL].start(workdir, stage)
+        keeper.admit(worker.pid)
+        _tell(services, job, worker)
+        outcome = await worker.finished(limits_of(services.settings, stage), keeper)
+    except WorkerLost as lost:
+        if lost.reason == Cause.OUT_OF_MEMORY:
+            _learn(services, workdir, stage, keeper.wanted_bytes(), killed=True)
+        raise
+    finally:
+        keeper.close()
+    took = int(outcome.get("peak_rss_mb") or 0) * 1024**2
+    if outcome.get("ok") or outcome.get("cause") == Cause.OUT_OF_MEMORY:
+        _learn(services, workdir, stage, max(took, keeper.most_bytes), killed=not outcome.get("ok"))
+    return outcome
+
+
+def _learn(services: Services, workdir: WorkDir, stage: Stage, measured_bytes: int, *, killed: bool) -> None:
+    learn_peak(services.home, services.store, workdir, stage, measured_bytes, now=services.clock(), killed=killed)
 
 
 def limits_of(settings: Settings, stage: Stage) -> Limits:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import orjson
 
 from reactord.errors import BadInput, Conservation, EnvironmentTrouble
+from reactord.jobs.reserving import outgrown
 from reactord.jobs.stages import Next, Services, StageFailed, run_stage
 from reactord.ledger.state import Job
 from reactord.prime import template
@@ -29,6 +30,8 @@ async def work(services: Services, job: Job) -> Next:
         _speaks(services, job, str(prepared["base"]))
         dataset = str(prepared["dataset"])
         await asyncio.shield(take(services, job, dataset))  # index and state say the same, even of a cancelled job
+        if why := outgrown(services, job):
+            return Next("preempt", why)
         trained = await run_stage(services, job, "train")
     except StageFailed as failed:
         return failed.next

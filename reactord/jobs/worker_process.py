@@ -25,6 +25,7 @@ import psutil
 from reactord.errors import ReactordError
 from reactord.jobs.attempts import Cause
 from reactord.jobs.hanging import Limits, Progress, hangs, hear
+from reactord.jobs.keeping import Keeper
 from reactord.workdir import EXIT_STOPPED, Stage, WorkDir, boot_id, parse_progress
 
 log = logging.getLogger("reactord.jobs")
@@ -85,14 +86,14 @@ class WorkerProcess:
     def pid(self) -> int | None:
         return self.child.pid if self.child else _noted_pid(self.workdir)
 
-    async def finished(self, limits: Limits) -> dict[str, Any]:
+    async def finished(self, limits: Limits, keeper: Keeper | None = None) -> dict[str, Any]:
         """Wait for the outcome of the stage. Raises WorkerLost when the worker ends, or is ended, without one.
 
         Cancelling this stops the worker: checkpoint, and gone within GRACE_S.
         """
         pid = self.pid
         try:
-            reason = await self._watch(limits)
+            reason = await self._watch(limits, keeper)
         except asyncio.CancelledError:
             await self.stop()
             raise
@@ -105,9 +106,11 @@ class WorkerProcess:
         _kill(_left_behind(pid))
         if outcome is not None:
             return outcome
+        if keeper and keeper.ended_by_kernel():
+            raise WorkerLost(Cause.OUT_OF_MEMORY, _too_large(self.stage, keeper))
         raise _lost(self.workdir, self.stage, status, oom=_more_oom_kills(self.oom_kills))
 
-    async def _watch(self, limits: Limits) -> WorkerLost | None:
+    async def _watch(self, limits: Limits, keeper: Keeper | None) -> WorkerLost | None:
         """Until the worker is gone (None), or must be ended, and why."""
         began, ended_at = time.monotonic() - self._age_s(), None
         tail, progress = Tail(self.workdir.progress_path), self._so_far()
@@ -122,6 +125,10 @@ class WorkerProcess:
                     return WorkerLost(Cause.HANG, f"{self.stage} is done and its worker does not leave")
             elif words := hangs(progress, limits, now):
                 return WorkerLost(Cause.HANG, f"{self.stage} hangs: {words}; it was ended")
+            elif keeper and (over := keeper.look(self.pid)):
+                if over.at_once and (pid := self.pid) is not None:
+                    _signal_session(pid, signal.SIGKILL)
+                return WorkerLost(over.cause, f"{self.stage} was ended: {over.words}")
             elif now - began > limits.deadline_s:
                 return WorkerLost(Cause.DEADLINE, _too_late(self.stage, limits.deadline_s, progress))
         return None
@@ -313,6 +320,11 @@ def _too_late(stage: Stage, deadline_s: float, progress: Progress) -> str:
         f"{stage} was given {deadline_s:.0f} s, and {reached} when they were over; raise {stage}_deadline_s in the"
         " settings or ask for less work (hyper.max_steps)"
     )
+
+
+def _too_large(stage: Stage, keeper: Keeper) -> str:
+    allowed = f"{keeper.allowance.hard_bytes / 2**30:.2f} GiB" if keeper.allowance else "its limit"
+    return f"{stage} was ended by the kernel when it wanted more than {allowed}; the next prediction knows of it"
 
 
 def _lost(workdir: WorkDir, stage: Stage, status: int | None, *, oom: bool) -> WorkerLost:

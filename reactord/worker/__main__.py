@@ -22,7 +22,8 @@ from reactord import durable
 from reactord.errors import ReactordError, Stopped
 from reactord.home import Home
 from reactord.workdir import EXIT_STOPPED, STAGES, Stage, WorkDir, boot_id
-from reactord.worker.context import Context, Facts
+from reactord.worker.context import Context, Facts, peak_rss_mb
+from reactord.worker.limits import keep_to
 from reactord.worker.stopping import StopSignal
 
 EXIT_FAILED = 1
@@ -98,6 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     spec = work.spec()
     set_environment(spec.threads, work.root / "scratch")
     say_who_works(work, stage)
+    keep_to(work)
     module = importlib.import_module(f"reactord.worker.{stage}")
     try:
         facts = module.run(Context(stage, work, spec, Home(spec.home), stop))
@@ -105,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_STOPPED
     except BaseException as error:  # noqa: BLE001 - the boundary of the process: the outcome records it
         traceback.print_exc()
-        work.write_outcome(stage, failure(error))
+        work.write_outcome(stage, {**failure(error), "peak_rss_mb": peak_rss_mb()})
         return EXIT_FAILED
     work.write_outcome(stage, {"ok": True, **facts})
     return 0
