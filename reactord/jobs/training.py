@@ -13,6 +13,7 @@ from reactord.jobs.reserving import outgrown
 from reactord.jobs.stages import Next, Services, StageFailed, run_stage
 from reactord.ledger.state import Job
 from reactord.prime import template
+from reactord.workdir import WorkDir
 
 T = TypeVar("T")
 
@@ -25,11 +26,14 @@ KEPT = ("steps", "loss", "peak_rss_mb", "tokens", "reward_accuracy", "train_s")
 async def work(services: Services, job: Job) -> Next:
     """Prepare, take the dataset, train."""
     await take_again(services)
+    _forget_what_is_stale(services, job)
     try:
         prepared = await run_stage(services, job, "prepare")
         _speaks(services, job, str(prepared["base"]))
         dataset = str(prepared["dataset"])
         await asyncio.shield(take(services, job, dataset))  # index and state say the same, even of a cancelled job
+        if "dataset" not in job.facts:  # from now on another job may choose (queue.py)
+            job = services.machine.learn(job, services.clock(), dataset=dataset)
         if why := outgrown(services, job):
             return Next("preempt", why)
         trained = await run_stage(services, job, "train")
@@ -42,6 +46,16 @@ async def work(services: Services, job: Job) -> Next:
     facts = {"dataset": dataset, "counts": prepared.get("counts", {}), "base_name": prepared.get("base")}
     facts["training"] = {key: trained[key] for key in KEPT if key in trained}
     return Next("export", f"trained {trained.get('steps')} steps", facts)
+
+
+def _forget_what_is_stale(services: Services, job: Job) -> None:
+    """A dataset that was chosen and not taken before another job took its own counts records that are gone."""
+    workdir, datasets = WorkDir(services.home.jobs / job.id), services.store.datasets()
+    prepared, newest = workdir.outcome("prepare"), datasets[-1] if datasets else None
+    if not prepared or prepared.get("dataset") in datasets or workdir.spec().parent_dataset == newest:
+        return
+    workdir.set_outcome_aside("prepare", job.fence)
+    workdir.create(workdir.spec().model_copy(update={"parent_dataset": newest}))
 
 
 def _speaks(services: Services, job: Job, base_name: str) -> None:

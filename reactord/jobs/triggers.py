@@ -25,7 +25,8 @@ class JobRequest(BaseModel):
     born_of: Literal["threshold", "http", "cli", "command"]
     model_type: Annotated[str, Field(max_length=64)] = "llm"
     recipe: Recipe | None = None
-    priority: Annotated[str, Field(max_length=32)] = "normal"
+    #: None: what the model type suggests (queue.py)
+    priority: Annotated[str, Field(max_length=32)] | None = None
     hyper: dict[str, float] = {}
     experiences: int = 0  # how many came with the request
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 EXIT_STOPPED = 75
 
@@ -44,6 +45,17 @@ def _leave(*_: object) -> None:
     sys.exit(EXIT_STOPPED)
 
 
+def _work(root: Path, stage: str, plan: dict[str, Any]) -> None:
+    for step, took_s in enumerate(plan.get("steps", []), 1):
+        _tell(root, kind="step", stage=stage, step=step, step_s=took_s)
+    end, said = time.monotonic() + plan["for_s"], 0
+    while time.monotonic() < end:
+        if plan["do"] in ("talk", "babble"):
+            said += plan["do"] == "talk"
+            _tell(root, kind="work", stage=stage, text="at it", done=said, total=1000)
+        time.sleep(0.02)
+
+
 def main(stage: str, root: Path) -> int:
     os.chdir(root)
     with (root / "starts").open("a") as starts:
@@ -55,14 +67,7 @@ def main(stage: str, root: Path) -> int:
         command = ["sleep", "60"] if kind is True else ["sh", "-c", "trap '' TERM; sleep 60 & wait; sleep 60"]
         child = subprocess.Popen(command, start_new_session=kind == "daemon")
         (root / "child").write_text(str(child.pid))
-    for step, took_s in enumerate(plan.get("steps", []), 1):
-        _tell(root, kind="step", stage=stage, step=step, step_s=took_s)
-    end, said = time.monotonic() + plan["for_s"], 0
-    while time.monotonic() < end:
-        if plan["do"] in ("talk", "babble"):
-            said += plan["do"] == "talk"
-            _tell(root, kind="work", stage=stage, text="at it", done=said, total=1000)
-        time.sleep(0.02)
+    _work(root, stage, plan)
     match plan["do"]:
         case "crash":
             return 3

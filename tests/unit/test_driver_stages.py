@@ -10,8 +10,8 @@ from support.ledgers import check
 from support.staged_world import StagedWorld, fates, fill, patch, plan, starts
 
 from reactord.ipc import dlm
-from reactord.jobs.slot import NAME
 from reactord.jobs.attempts import RULES, Cause
+from reactord.jobs.slot import NAME
 from reactord.jobs.worker_process import is_working
 from reactord.workdir import STAGES
 
