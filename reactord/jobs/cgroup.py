@@ -36,6 +36,11 @@ class Group:
             return False
         return True
 
+    def limit(self, limit_bytes: int) -> None:
+        """Another limit. The kernel may refuse one below what is held: then the watcher ends the worker."""
+        with contextlib.suppress(OSError):
+            _limit(self, limit_bytes)
+
     def kills(self) -> int:
         """How many of its processes the kernel ended for want of memory."""
         name = "memory.events" if self.version == 2 else "memory.oom_control"

@@ -68,10 +68,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The job fits as it was asked for. More than `limit_bytes` it will not get: it is ended there."""
+    """The job fits as it was asked for. `granted_bytes` are its peak; for a guess, everything that is free."""
 
     plan: Plan
-    limit_bytes: int
+    granted_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Shrink:
     """A smaller form fits; in which way it is smaller, in words."""
 
     plan: Plan
-    limit_bytes: int
+    granted_bytes: int
     why: str
 
 
@@ -126,11 +126,11 @@ def negotiate(snapshot: Snapshot, request: Request) -> Decision:
     for plan in plans:
         if plan.peak_bytes > room or not (plan.lossless or tired or not same_result_is_possible):
             continue
-        limit = plan.peak_bytes + policy.headroom_bytes // 2 if plan.known else max(room, plan.peak_bytes)
+        granted = plan.peak_bytes if plan.known else room
         if plan is plans[0]:
-            return Grant(plan, limit)
+            return Grant(plan, granted)
         smaller = plan.differs_from(plans[0].hyper)
-        return Shrink(plan, limit, f"{smaller}: {gib(plan.peak_bytes)} fit, {gib(plans[0].peak_bytes)} do not")
+        return Shrink(plan, granted, f"{smaller}: {gib(plan.peak_bytes)} fit, {gib(plans[0].peak_bytes)} do not")
     best = next(plan for plan in plans if plan.peak_bytes <= ever and (plan.lossless or not same_result_is_possible))
     waits = f"needs {gib(best.peak_bytes)}, {gib(max(0, room))} can be given: {why}"
     if tired and request.cloud:
@@ -144,8 +144,7 @@ def room_now(snapshot: Snapshot, policy: Policy) -> tuple[int, str]:
     threshold = _scaled_threshold(snapshot, policy)
     prime_reach = _prime_reach(prime, threshold)
     prime_to_come = prime_reach - min(prime_reach, prime.held_bytes or 0)
-    taken = prime_to_come + snapshot.ours_to_come_bytes + snapshot.swap_used_bytes + policy.headroom_bytes
-    free = snapshot.available_bytes - taken
+    free = spare_bytes(snapshot, policy) - policy.headroom_bytes
     limit = min(policy.limit_bytes, snapshot.total_bytes)
     ours = snapshot.ours_held_bytes + snapshot.ours_to_come_bytes
     shared = limit - prime_reach - ours - policy.headroom_bytes
@@ -167,6 +166,14 @@ def room_now(snapshot: Snapshot, policy: Policy) -> tuple[int, str]:
         room = min(room, 0)
         words.append(f"no training starts beside a Prime above {gib(threshold)} (JPRIME_MEMORY_THRESHOLD_GB)")
     return room, ", ".join(words)
+
+
+def spare_bytes(snapshot: Snapshot, policy: Policy) -> int:
+    """What would be left if everybody took what they may; a grant leaves the headroom, and less is pressure."""
+    prime = snapshot.prime
+    reach = _prime_reach(prime, _scaled_threshold(snapshot, policy))
+    prime_to_come = reach - min(reach, prime.held_bytes or 0)
+    return snapshot.available_bytes - prime_to_come - snapshot.ours_to_come_bytes - snapshot.swap_used_bytes
 
 
 def _prime_reach(prime: Holding, threshold: int) -> int:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from reactord.jobs.launching import cloud_of
 from reactord.jobs.negotiating import Grant, Refuse, Request, Shrink, Snapshot, gib, negotiate
+from reactord.jobs.neighbours import at_work
 from reactord.jobs.planning import Plan, factors_of, plans
 from reactord.jobs.stages import Next, Services
-from reactord.jobs.states import State
 from reactord.jobs.surveying import bounds_of, hyper_of, policy_of, survey, work_of
 from reactord.jobs.versions import next_version
-from reactord.jobs.worker_process import is_working, rss_bytes
+from reactord.jobs.worker_process import is_working
 from reactord.jobspec import Hyper, JobSpec
 from reactord.ledger.state import Job
 from reactord.workdir import WorkDir
@@ -66,9 +66,7 @@ def request_of(services: Services, job: Job, now: float, since: float) -> Reques
 
 def look_around(services: Services, job: Job) -> Snapshot:
     """This machine now, and what our other jobs were granted."""
-    at_work = [j for j in services.store.live_jobs() if j.id != job.id and j.state in (State.TRAINING, State.EXPORTING)]
-    ours = [(rss_bytes(WorkDir(services.home.jobs / j.id)), int(j.facts.get("peak_bytes", 0))) for j in at_work]
-    return survey(services.home, services.clock(), ours)
+    return survey(services.home, services.clock(), at_work(services.home, services.store, job))
 
 
 def _start(services: Services, job: Job, decision: Grant | Shrink, fence: int) -> Next:
@@ -77,7 +75,7 @@ def _start(services: Services, job: Job, decision: Grant | Shrink, fence: int) -
     shrunk = decision.why if isinstance(decision, Shrink) else None
     facts = {
         "upto": spec.upto, "version": spec.version, "model_id": spec.model_id, "waits_since": None,
-        "peak_bytes": plan.peak_bytes, "limit_bytes": decision.limit_bytes, "stage_peaks": dict(plan.stages),
+        "peak_bytes": plan.peak_bytes, "granted_bytes": decision.granted_bytes, "stage_peaks": dict(plan.stages),
         "shrunk": shrunk, "fence": fence,
     }  # fmt: skip
     cause = "memory and the training slot are granted"
@@ -88,9 +86,9 @@ def outgrown(services: Services, job: Job) -> str | None:
     """Why a job must reserve again: by now its base or its examples are known, and need more than was granted."""
     if is_working(WorkDir(services.home.jobs / job.id)):  # an adopted worker trains by what it was granted
         return None
-    granted = int(job.facts.get("peak_bytes", 0))
+    granted = int(job.facts.get("granted_bytes") or 0)
     asked: Plan = request_of(services, job, services.clock(), services.clock()).plans[0]
-    if not granted or asked.peak_bytes <= max(granted, int(job.facts.get("limit_bytes", 0))):
+    if not granted or asked.peak_bytes <= granted:
         return None
     return f"it is known now that {gib(asked.peak_bytes)} are needed, {gib(granted)} were granted"
 

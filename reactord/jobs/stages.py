@@ -17,7 +17,9 @@ from reactord.jobs.keeping import Keeper, allowance_of
 from reactord.jobs.launching import LAUNCHERS, LOCAL
 from reactord.jobs.learning import learn_peak
 from reactord.jobs.machine import JobMachine
+from reactord.jobs.neighbours import spare_beside
 from reactord.jobs.slot import Slot
+from reactord.jobs.surveying import policy_of
 from reactord.jobs.worker_process import WorkerLost, WorkerProcess, bury
 from reactord.ledger.state import Job, Store
 from reactord.settings import Settings
@@ -97,8 +99,9 @@ async def run_stage(services: Services, job: Job, stage: Stage) -> dict[str, Any
 
 async def _kept(services: Services, job: Job, workdir: WorkDir, stage: Stage) -> dict[str, Any]:
     """Run a worker within what the job was granted; what it took is remembered, however it ended."""
-    headroom = int(services.settings.memory_headroom_gb * 1024**3)
-    keeper = Keeper(workdir, allowance_of(job.facts, headroom), headroom)
+    headroom = policy_of(services.settings).headroom_bytes
+    spare = spare_beside(services.home, services.store, services.settings, job, services.clock)
+    keeper = Keeper(workdir, allowance_of(job.facts, headroom), headroom, spare=spare)
     try:
         worker = await LAUNCHERS[LOCAL].start(workdir, stage)
         keeper.admit(worker.pid)

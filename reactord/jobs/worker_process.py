@@ -323,7 +323,7 @@ def _too_late(stage: Stage, deadline_s: float, progress: Progress) -> str:
 
 
 def _too_large(stage: Stage, keeper: Keeper) -> str:
-    allowed = f"{keeper.allowance.hard_bytes / 2**30:.2f} GiB" if keeper.allowance else "its limit"
+    allowed = f"{keeper.allowance.hard_bytes(keeper.tier) / 2**30:.2f} GiB" if keeper.allowance else "its limit"
     return f"{stage} was ended by the kernel when it wanted more than {allowed}; the next prediction knows of it"
 
 

@@ -125,9 +125,9 @@ def test_what_never_fits_is_refused_with_what_to_change_or_goes_to_the_cloud():
     assert isinstance(negotiate(_machine(16, 1), _ask(*FORMS, cloud="gcp", waited_s=300)), Offload)
 
 
-def test_a_grant_is_limited_to_its_peak_and_half_the_headroom_and_a_guess_to_what_is_free():
-    assert negotiate(_machine(16, 10), _ask(_plan(4))).limit_bytes == _bytes(4.5)
-    assert negotiate(_machine(16, 10), _ask(_plan(4, known=False))).limit_bytes == _bytes(9)
+def test_a_job_is_granted_its_peak_and_a_guess_all_that_is_free():
+    assert negotiate(_machine(16, 10), _ask(_plan(4))).granted_bytes == _bytes(4)
+    assert negotiate(_machine(16, 10), _ask(_plan(4, known=False))).granted_bytes == _bytes(9)
 
 
 SIZES = st.integers(0, 100 * GIB)

@@ -75,7 +75,7 @@ async def test_a_job_that_fits_starts_as_it_was_asked_for(world, machine):
     spec = WorkDir(world.home.jobs / "j").spec()
     assert (spec.hyper.pairs_per_batch, spec.fence) == (4, what.facts["fence"])
     assert what.facts["peak_bytes"] == max(what.facts["stage_peaks"].values())
-    assert what.facts["limit_bytes"] == what.facts["peak_bytes"] + GIB // 2
+    assert what.facts["granted_bytes"] == what.facts["peak_bytes"]
     assert what.facts["shrunk"] is None
 
 
@@ -156,7 +156,7 @@ async def test_a_job_whose_base_turns_out_larger_than_guessed_reserves_again(wor
     services, job = world.driver.services, world.job()
 
     assert outgrown(services, replace(job, facts=what.facts)) is None
-    assert "were granted" in outgrown(services, replace(job, facts={"peak_bytes": GIB, "limit_bytes": 2 * GIB}))
+    assert "were granted" in outgrown(services, replace(job, facts={"granted_bytes": GIB}))
 
 
 def test_the_machine_is_looked_at_with_what_our_other_jobs_were_granted(world):
