@@ -13,14 +13,13 @@ from __future__ import annotations
 import os
 from datetime import UTC, date, datetime, time, tzinfo
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 LOCALTIME = Path("/etc/localtime")
 
 
 def named(name: str) -> tzinfo:
     """The time zone of this name. Raises ValueError in plain words."""
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # noqa: PLC0415 - only whoever has a schedule pays for it
-
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -58,8 +57,6 @@ class MachineZone:
 
     def _read(self) -> tzinfo:
         """As the C library does it: TZ, then /etc/localtime, then UTC."""
-        from zoneinfo import ZoneInfo  # noqa: PLC0415 - as above
-
         if name := os.environ.get("TZ", "").removeprefix(":"):
             if not name.startswith("/"):
                 return named(name)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from reactord import localtime, schedule
 from reactord.errors import BadConfig
 from reactord.home import Home
 from reactord.jobspec import Hyper, ModelId, Recipe
@@ -51,12 +52,30 @@ class Settings(BaseModel):
     threads: Annotated[int, Field(ge=1), Env("REACTOR_THREADS")] = max(1, min(8, os.cpu_count() or 1))
 
     #: new experiences that start a job by themselves; 0 = never by count
-    experience_threshold: Annotated[
-        int, Field(ge=0), Env("REACTOR_EXPERIENCE_BUFFER_THRESHOLD", "REACTOR_AUTO_TRAINING_THRESHOLD")
-    ] = 100
+    experience_threshold: Annotated[int, Field(ge=0), Env("REACTOR_EXPERIENCE_BUFFER_THRESHOLD")] = 100
+    #: the weighted score (data/score.py) that does; 0 = never by score, None = the same as experience_threshold
+    score_threshold: Annotated[float | None, Field(ge=0), Env("REACTOR_AUTO_TRAINING_THRESHOLD")] = None
+    #: new experiences that are enough when Body's curriculum asks for practice, or when the served model was measured
+    #: worse than when it was deployed; 0 = neither starts a job
+    signal_threshold: Annotated[int, Field(ge=0), Env("REACTOR_SIGNAL_THRESHOLD")] = 20
+    #: from this priority on (0..1), a task of the curriculum asks for practice
+    curriculum_priority: Annotated[float, Field(ge=0, le=1), Env("REACTOR_CURRICULUM_PRIORITY")] = 0.3
     #: wait until no record arrived for this long, so that a burst becomes one dataset
     settle_s: Annotated[float, Field(ge=0), Env("REACTOR_SETTLE_S")] = 5.0
     min_training_interval_s: Annotated[float, Field(ge=0), Env("REACTOR_MIN_TRAINING_INTERVAL_S")] = 3600.0
+    #: times for one run each, if anything is new: "22:00-06:00", "mon-fri 22:00-06:00, sat 10:00-18:00"; "" = none
+    night_shift: Annotated[str, AfterValidator(schedule.checked_windows), Env("REACTOR_NIGHT_SHIFT")] = ""
+    #: the same as cron expressions of five fields, separated by ";": "0 2 * * *"
+    night_shift_cron: Annotated[str, AfterValidator(schedule.checked_crons), Env("REACTOR_NIGHT_SHIFT_CRON")] = ""
+    #: how long after a time of the cron expression its run must have ended
+    night_shift_cron_hours: Annotated[float, Field(ge=0.25, le=24), Env("REACTOR_NIGHT_SHIFT_CRON_HOURS")] = 6.0
+    #: a run that was missed (a machine that slept) is made up as soon as possible, unless the next time is near
+    night_shift_make_up: Annotated[bool, Env("REACTOR_NIGHT_SHIFT_MAKE_UP")] = True
+    #: of the times above, like Europe/Berlin; "" = this machine's own
+    time_zone: Annotated[str, AfterValidator(localtime.checked), Env("REACTOR_TIME_ZONE")] = ""
+    #: so many failures in a row, and for so long (doubled with every further one) no job is born by itself; 0 = always
+    breaker_failures: Annotated[int, Field(ge=0), Env("REACTOR_BREAKER_FAILURES")] = 3
+    breaker_wait_s: Annotated[float, Field(gt=0), Env("REACTOR_BREAKER_WAIT_S")] = 3600.0
 
     max_total_memory_gb: Annotated[float, Field(gt=0), Env("MAX_TOTAL_MEMORY_GB")] = 64.0
     #: what training may take of it; less where the machine, or max_total_memory_gb, has less

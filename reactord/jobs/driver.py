@@ -17,12 +17,14 @@ from typing import Any
 from reactord.errors import EnvironmentTrouble
 from reactord.jobs import deploying, exporting, preflight, reserving, tidying, training
 from reactord.jobs.attempts import DAY_S, Cause
+from reactord.jobs.births import Births
 from reactord.jobs.machine import IllegalTransition
+from reactord.jobs.nights import time_is_up
 from reactord.jobs.queue import PLACING, next_job
 from reactord.jobs.stages import ENVIRONMENT_PATIENCE_S, Next, Services, will_pass
 from reactord.jobs.states import LIVE, State
-from reactord.jobs.triggers import Growth, JobRequest, due, new_job_id, submit
-from reactord.jobs.worker_process import bury, rss_bytes
+from reactord.jobs.triggers import JobRequest, submit
+from reactord.jobs.worker_process import bury, is_working, rss_bytes
 from reactord.ledger.state import Job
 from reactord.settings import Settings
 from reactord.workdir import WorkDir
@@ -64,7 +66,9 @@ class Driver:
         self._tidying: set[asyncio.Task[None]] = set()
         self._stops: dict[str, Next] = {}  # what becomes of a running job that was told to stop
         self._wake = asyncio.Event()
+        self._recovered = False
         self.draining = False  # no queued job is admitted any more
+        self.births = Births(services, self._born)
 
     @property
     def trouble(self) -> str | None:
@@ -81,8 +85,7 @@ class Driver:
         """Queue a job (idempotent by its id)."""
         job, new = submit(self.services.store, request, self.services.clock(), cause)
         if new:
-            self.moved(job)
-            self._wake.set()
+            self._born(job)
         return job, new
 
     def cancel(self, job_id: str) -> Job | None:
@@ -147,15 +150,15 @@ class Driver:
         self.services.slot.lost = self._stop_for_lost_slot
         for job in self.services.store.jobs():
             self._looked_at(job)
-        recovered = False
         try:
             while True:
                 try:
-                    if not recovered:
+                    self._look()
+                    if not self._recovered:
                         await training.take_again(self.services)
                         await tidying.at_start(self.services)
-                        recovered = True
-                    self._look()
+                        self._recovered = True
+                        continue
                     self._troubles.pop("", None)
                 except Exception as trouble:
                     if not will_pass(trouble):
@@ -174,16 +177,29 @@ class Driver:
         for job_id in [job_id for job_id, task in self._driven.items() if task.done()]:
             self._ended(job_id, self._driven.pop(job_id))
         now = self.services.clock()
+        self.births.go_on(self.services.store.live_jobs(), now)
         while chosen := self._next(now):
             task = asyncio.create_task(self._drive(chosen), name=chosen.id)
             self._driven[chosen.id] = task
             task.add_done_callback(lambda _: self._wake.set())
+        if not self._recovered:
+            return
+        self._leave_in_time(now)
         self._hear(now)
-        self._bear(now)
+        self.births.look(now)
+
+    def _leave_in_time(self, now: float) -> None:
+        """A run of the night ends before its night does."""
+        for job in self.services.store.live_jobs():
+            trigger = ON_SHUTDOWN.get(State(job.state))
+            if trigger and job.id not in self._stops and time_is_up(job.facts, now):
+                self._stop_work(job.id, self.births.leave(job, trigger, now))
 
     def _next(self, now: float) -> Job | None:
         """A job that was told to stop goes first: it only has to be buried."""
         live, at_once = self.services.store.live_jobs(), self.services.settings.max_concurrent_training_jobs
+        if not self._recovered:  # who works already is adopted at once; what chooses records must wait
+            live = [job for job in live if is_working(WorkDir(self.services.home.jobs / job.id))]
         if self.draining:
             live = [job for job in live if job.state != State.QUEUED or job.id in self._driven]
         stopped = (job for job in live if job.id in self._stops and job.id not in self._driven)
@@ -237,13 +253,9 @@ class Driver:
                 store.note(notice.topic, notice.subject, now, facts=notice.facts)
             notices.popleft()
 
-    def _bear(self, now: float) -> None:
-        inbox, store = self.services.inbox, self.services.store
-        intake = inbox.intake
-        if intake.fresh_after < inbox.looked_upto:
-            return  # the ingest thread has not counted anew yet
-        if cause := due(self.services.settings, Growth(intake.fresh, intake.last_arrival_at), store.jobs(), now):
-            self.submit(JobRequest(job_id=new_job_id(now), born_of="threshold"), cause)
+    def _born(self, job: Job) -> None:
+        self.moved(job)
+        self._wake.set()
 
     def _looked_at(self, job: Job) -> None:
         """No job is born again for records that one has looked at, even if it found nothing to learn in them."""

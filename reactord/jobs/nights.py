@@ -44,7 +44,7 @@ class Account:
     era: float  # when that schedule was new: it is told from others by this
     upto: float  # every night that ended by then, and not before the schedule was new, is accounted for
     owed: Night | None = None  # the newest missed one, unless a run came after it
-    last_missed: str | None = None
+    last_missed: Mapping[str, Any] | None = None  # its night, when that ended, and why
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,11 @@ def account(schedule: Schedule, known: Account | None, seen: Seen, now: float) -
     since = max((night.closes for night in ran), default=0.0)
     owed = last if last and last.closes > since else None if ran else known.owed
     upto = max(night.closes for night in ended)
-    after = Account(known.text, known.era, upto, owed, last.id if last else known.last_missed)
+    told = known.last_missed
+    if last:
+        why = "; ".join(dict.fromkeys(seen.hindrance(night) for night in missed[-MAX_REASONS:]))
+        told = {"night": last.id, "ended": last.closes, "why": why}
+    after = Account(known.text, known.era, upto, owed, told)
     facts = _facts(after) | {
         "ran": len(ran),
         "quiet": len(ended) - len(ran) - len(missed),
@@ -131,7 +135,6 @@ def account(schedule: Schedule, known: Account | None, seen: Seen, now: float) -
         "last": ended[-1].id,
     }
     if missed:
-        facts["why"] = "; ".join(dict.fromkeys(seen.hindrance(night) for night in missed[-MAX_REASONS:]))
         facts["waiting"] = seen.waits
     return after, Entry(MISSED if missed else KEPT, facts)
 

@@ -117,7 +117,9 @@ def test_a_night_without_its_run_is_missed_and_told_once_with_the_reason(owner):
     entry = owner.account("21 07:00")
 
     assert entry.topic == MISSED
-    assert (entry.facts["last_missed"], entry.facts["why"]) == ("night-2026-11-20-2200", nights.UNWATCHED)
+    assert entry.facts["last_missed"] == {
+        "night": "night-2026-11-20-2200", "ended": at("21 06:00"), "why": nights.UNWATCHED,
+    }  # fmt: skip
     assert owner.account("21 07:01") is None
 
 
