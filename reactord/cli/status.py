@@ -76,7 +76,8 @@ def as_json(view: View) -> dict[str, Any]:
         "job": job and {"id": job.id, "state": job.state, "cause": job.cause, "attempt": job.attempt,
                         "created_at": job.created_at, "updated_at": job.updated_at,
                         "progress": view.progress and asdict(view.progress)},
-        "queue": {"queued": view.queued, "fresh": view.fresh, "threshold": daemon.experience_threshold},
+        "queue": {"queued": view.queued, "fresh": view.fresh, "threshold": daemon.experience_threshold,
+                  **view.births.as_json(view.at)},
         "model": model and {"model_id": model.model_id, "version": model.version, "job_id": model.job_id,
                             "deployed_at": model.facts.get("deployed_at"), "gguf": model.facts.get("gguf"),
                             "size_bytes": model.facts.get("size_bytes"),
@@ -194,6 +195,7 @@ def _queue(view: View, width: int) -> list[str]:
         items.append(f"{view.fresh} of {threshold} new experiences that start the next job")
     elif view.fresh is not None:
         items += [f"{view.fresh} new experiences since the last job", "start one: reactord train"]
+    items += view.births.words(view.at)
     return parts.wrapped("", items, width)
 
 
