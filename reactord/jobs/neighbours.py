@@ -27,7 +27,8 @@ def spare_beside(
     policy, granted = policy_of(settings), int(job.facts.get("peak_bytes") or 0)
 
     def spare(held: int) -> int:
-        seen: Snapshot = survey(home, clock(), [(held, granted), *at_work(home, store, job)])
+        others = at_work(home, store, job) if settings.max_concurrent_training_jobs > 1 else []
+        seen: Snapshot = survey(home, clock(), [(held, granted), *others])
         return spare_bytes(seen, policy)
 
     return spare
