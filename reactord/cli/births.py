@@ -75,7 +75,8 @@ class Births:
         found = []
         total, most = _number(self._part("score").get("total")), _number(self.said.get("score_threshold"))
         if total is not None and most:
-            found.append(f"score {number(total, 1)} of {number(most, 0)}")
+            at_least = "" if self._part("score").get("complete") else "at least "
+            found.append(f"score {at_least}{number(total, 1)} of {number(most, 0)}")
         opens, closes = (_number(self._part("schedule").get(name)) for name in ("next", "open_until"))
         if closes is not None and now < closes:
             found.append(f"a night is open until {clock(closes)}")

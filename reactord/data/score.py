@@ -44,7 +44,7 @@ LOW_RATING = 3
 #: an estimate is enough for a weight: at 64 slots, texts that share 8 of 10 shingles are found out of 1000 times 999
 PERMUTATIONS, BAND_ROWS = 64, 4
 ALIKE = 0.75
-MOST_TEXTS = 4096
+MOST_TEXTS = 2048
 
 
 def score(counts: Mapping[str, int]) -> float:
@@ -77,8 +77,8 @@ class Texts:
     """The texts that came last, to tell near-duplicates by. A text is compared with those that share a band with it."""
 
     _signatures: dict[int, bytes] = field(default_factory=dict)
-    _first: dict[tuple[str, int, bytes], int] = field(default_factory=dict)  # (word, band) -> a text that has it
-    _bands: dict[int, list[tuple[str, int, bytes]]] = field(default_factory=dict)
+    _first: dict[int, int] = field(default_factory=dict)  # hash of a word and a band -> a text that has it
+    _bands: dict[int, list[int]] = field(default_factory=dict)
     _next: int = 0
 
     def seen(self, word: str, signed: Signatures, i: int) -> bool:
@@ -86,7 +86,8 @@ class Texts:
         if signed.is_empty(i):
             return False
         row = signed.row(i)
-        bands = [(word, n, signed.band(i, n, BAND_ROWS)) for n in range(PERMUTATIONS // BAND_ROWS)]
+        # a hash that two of them share costs a comparison, no more
+        bands = [hash((word, n, signed.band(i, n, BAND_ROWS))) for n in range(PERMUTATIONS // BAND_ROWS)]
         for other in {self._first[band] for band in bands if band in self._first}:
             if Signatures(row + self._signatures[other], PERMUTATIONS).agreement(0, 1) >= ALIKE:
                 return True

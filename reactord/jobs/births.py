@@ -72,7 +72,7 @@ class Births:
         store, inbox = self.services.store, self.services.inbox
         jobs = store.jobs()
         counted = inbox.intake.fresh_after >= inbox.looked_upto  # else the ingest thread is about to count anew
-        score = self._scoring.look(jobs) if counted else None
+        score = self._scoring.look(jobs, score_threshold(self.services.settings)) if counted else None
         paused = pause(jobs, now, self.services.settings.breaker_failures, self.services.settings.breaker_wait_s)
         if counted:
             growth = _growth(inbox, score)

@@ -1,8 +1,9 @@
 """What is the score of the experiences that no job has looked at?
 
 The bodies lie in the journal, and only what is newer than the last scored record is read, a portion at a look, in a
-thread: neither the event loop nor the ingest waits for it. When a job has looked, or after a restart, it begins anew
-with what is left: what a job looked at is not fresh any more, and is not read again.
+thread: neither the event loop nor the ingest waits for it, and once the score is enough nothing more is read. When a
+job has looked, or after a restart, it begins anew with what is left: what a job looked at is not fresh any more, and is
+not read again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("reactord.jobs")
 
 #: records at a look: a tenth of a second of one core
-PORTION = 1000
+PORTION = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Score:
     counts: dict[str, int]
     words: str  # what it is made of
     upto: int
-    complete: bool = True  # nothing newer has arrived
+    complete: bool = True  # there is nothing newer
 
 
 class Scoring:
@@ -50,14 +51,18 @@ class Scoring:
         self._portion: asyncio.Task[None] | None = None
         self._broken = False
 
-    def look(self, jobs: Iterable[Job]) -> Score | None:
-        """The score as far as it is known; None before the first portion. Has the next portion read if there is one."""
+    def look(self, jobs: Iterable[Job], enough: float) -> Score | None:
+        """The score as far as it is known; None before the first portion. Has the next portion read if that is of use.
+
+        Nobody asks for a score of which 0 is enough.
+        """
         intake = self._intake
         if self._portion is None and not self._broken:
             if self._after != intake.fresh_after or self._upto > intake.last_seq:
                 self._scorer = self._score = None
                 self._after = self._upto = intake.fresh_after
-            if intake.fresh and self._upto < intake.last_seq:
+            total = self._score.total if self._score else 0.0
+            if intake.fresh and self._upto < intake.last_seq and total < enough:
                 read = self._read(intake.last_seq, known_tasks(jobs))
                 self._portion = asyncio.create_task(read, name="score")
         if self._score is None or self._after != intake.fresh_after:

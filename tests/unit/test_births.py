@@ -80,10 +80,10 @@ def owner(home):
 async def test_a_heavy_score_starts_a_job_before_the_number_does(owner, monkeypatch):
     owner.set(fresh=12, experience_threshold=100)
     score = Score(99.9, {"correction": 9}, "9 correction", 12)
-    monkeypatch.setattr(owner.births._scoring, "look", lambda _: score)
+    monkeypatch.setattr(owner.births._scoring, "look", lambda *_: score)
     assert owner.look("20 12:01") == []
 
-    monkeypatch.setattr(owner.births._scoring, "look", lambda _: replace(score, total=100.0))
+    monkeypatch.setattr(owner.births._scoring, "look", lambda *_: replace(score, total=100.0))
 
     (job_id,) = owner.look("20 12:02")
     job = owner.world.job(job_id)
@@ -309,7 +309,7 @@ async def test_a_restart_writes_nothing_that_is_known(owner, monkeypatch):
 async def test_a_score_that_changes_all_the_time_is_written_now_and_then(owner, monkeypatch):
     owner.set(fresh=12)
     scores = (Score(float(n), {"plain": n}, "", n) for n in range(1, 100))
-    monkeypatch.setattr(owner.births._scoring, "look", lambda _: next(scores))
+    monkeypatch.setattr(owner.births._scoring, "look", lambda *_: next(scores))
     owner.look("20 12:01")
     owner.look("20 12:01")
     assert owner.shown()["score"] is None

@@ -46,6 +46,8 @@ def test_score_and_threshold_are_shown_where_the_fresh_ones_are(house, capsys):
         "score": 43.2, "score_threshold": 100, "score_complete": True, "score_counts": {"correction": 4, "plain": 3},
     }  # fmt: skip
     assert "score 43.2 of 100" in words
+    say(house, score={"total": 103, "counts": {}, "complete": False}, score_threshold=100.0)
+    assert "score at least 103 of 100" in seen(house, capsys)[2]
 
 
 def test_a_pause_says_when_it_will_try_again_and_is_a_problem(house, capsys):

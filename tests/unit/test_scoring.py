@@ -36,7 +36,7 @@ class Desk:
 
     async def settled(self):
         for _ in range(1000):
-            score = self.scoring.look([])
+            score = self.scoring.look([], 1e9)
             if score and score.complete and self.scoring._portion is None:
                 return score
             await asyncio.sleep(0.002)
@@ -65,7 +65,7 @@ def read(monkeypatch):
 async def test_what_is_new_is_scored_in_portions_and_read_once(desk, read, monkeypatch):
     monkeypatch.setattr(module, "PORTION", 10)
     desk.receive(*(told(n) for n in range(25)))
-    assert desk.scoring.look([]) is None  # the first portion is being read
+    assert desk.scoring.look([], 1e9) is None  # the first portion is being read
 
     score = await desk.settled()
     assert (score.total, score.counts) == (27.0, {"novel_task_type": 1, "plain": 24})
@@ -80,7 +80,7 @@ async def test_a_score_that_is_not_complete_says_so(desk, monkeypatch):
     desk.receive(*(told(n) for n in range(25)))
     seen = set()
     for _ in range(1000):
-        if score := desk.scoring.look([]):
+        if score := desk.scoring.look([], 1e9):
             seen.add((score.upto, score.complete))
             if score.complete:
                 break
@@ -89,11 +89,29 @@ async def test_a_score_that_is_not_complete_says_so(desk, monkeypatch):
     assert seen == {(10, False), (20, False), (25, True)}
 
 
+async def test_once_the_score_is_enough_nothing_more_is_read(desk, read, monkeypatch):
+    monkeypatch.setattr(module, "PORTION", 10)
+    desk.receive(*(told(n) for n in range(25)))
+    for _ in range(100):
+        score = desk.scoring.look([], 15.0)
+        await asyncio.sleep(0.002)
+
+    assert (score.total, score.complete) == (22.0, False)
+    assert len(read) == 20
+
+
+async def test_nobody_asks_for_a_score_of_which_nothing_is_enough(desk, read):
+    desk.receive(told(1))
+
+    assert desk.scoring.look([], 0.0) is None
+    assert desk.scoring._portion is None
+
+
 async def test_what_a_job_has_looked_at_counts_no_more(desk, read):
     desk.receive(*(told(n) for n in range(20)))
     await desk.settled()
     desk.job_looked(15)
-    assert desk.scoring.look([]) is None
+    assert desk.scoring.look([], 1e9) is None
 
     score = await desk.settled()
 
@@ -114,7 +132,7 @@ async def test_nothing_new_costs_nothing(desk, read):
     desk.receive(told(1))
     desk.job_looked(1)
 
-    assert desk.scoring.look([]) is None
+    assert desk.scoring.look([], 1e9) is None
     assert desk.scoring._portion is None
     assert read == []
 
@@ -122,9 +140,9 @@ async def test_nothing_new_costs_nothing(desk, read):
 async def test_a_journal_that_cannot_be_read_is_tried_again(desk, home, caplog):
     desk.receive(told(1))
     aside = home.journal.rename(home.journal.with_name("aside"))
-    desk.scoring.look([])
+    desk.scoring.look([], 1e9)
     await asyncio.wait([desk.scoring._portion])
-    assert desk.scoring.look([]) is None
+    assert desk.scoring.look([], 1e9) is None
     assert "cannot score what is new" in caplog.text
     await asyncio.wait([desk.scoring._portion])
     aside.rename(home.journal)
@@ -135,10 +153,10 @@ async def test_a_journal_that_cannot_be_read_is_tried_again(desk, home, caplog):
 async def test_a_bug_in_the_score_ends_the_score_and_nothing_else(desk, monkeypatch, caplog):
     monkeypatch.setattr(module, "_portion", lambda *_: 1 / 0)
     desk.receive(told(1))
-    desk.scoring.look([])
+    desk.scoring.look([], 1e9)
     await asyncio.wait([desk.scoring._portion])
 
-    assert desk.scoring.look([]) is None
+    assert desk.scoring.look([], 1e9) is None
     assert desk.scoring._portion is None
     assert caplog.text.count("a bug while scoring") == 1
 
