@@ -132,6 +132,7 @@ class Schedule:
     zone: Callable[[], tzinfo]
     text: str = ""  # as the owner wrote it
     _held: tuple[float, float, tzinfo, Look] | None = field(default=None, init=False)
+    _none: tuple[float, float, float, tzinfo] | None = field(default=None, init=False)
 
     def __bool__(self) -> bool:
         return bool(self.windows or self.crons)
@@ -147,8 +148,16 @@ class Schedule:
         return sorted(found.values(), key=lambda night: (night.opens, night.closes, night.id))
 
     def ended(self, after: float, upto: float) -> list[Night]:
-        """Those that ended after `after`, and not later than `upto`."""
-        return [night for night in self.nights(after, upto) if night.closes <= upto]
+        """Those that ended after `after`, and not later than `upto`. Asked every second: none is remembered."""
+        zone, none = self.zone(), self._none
+        if none and none[3] is zone and none[0] <= after and none[1] <= upto < none[2]:
+            return []
+        found = [night for night in self.nights(after, upto) if night.closes <= upto]
+        if not found:
+            self.look(upto)
+            assert self._held
+            self._none = (after, upto, self._held[1], zone)  # until then none begins or ends
+        return found
 
     def look(self, now: float) -> Look:
         """Which nights are open now, and which begins next. Asked every second: it holds until one begins or ends."""

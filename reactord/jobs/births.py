@@ -177,6 +177,7 @@ class Births:
         }  # fmt: skip
         known = self._known() if self._published is None else self._published
         same = all(known.get(key) == value for key, value in shown.items() if key != "score")
+        same &= (shown["score"] is None) == (known.get("score") is None)
         if same and (shown["score"] == known.get("score") or time.monotonic() < self._publish_at):
             return
         durable.publish(self.services.home.births, orjson.dumps({"at": now, **shown}))

@@ -35,7 +35,8 @@ class Pause:
 
 def pause(jobs: Iterable[Job], now: float, most_failures: int, first_wait_s: float) -> Pause | None:
     """The pause that the jobs' ends command now. Never, when `most_failures` is 0. Pure."""
-    streak = failures_in_a_row(jobs)
+    # what a clock far ahead has dated says nothing about now
+    streak = failures_in_a_row(job for job in jobs if job.updated_at <= now + MAX_WAIT_S)
     if not most_failures or len(streak) < most_failures:
         return None
     wait_s = min(first_wait_s * 2.0 ** (len(streak) - most_failures), MAX_WAIT_S)

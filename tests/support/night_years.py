@@ -7,6 +7,7 @@ Only it knows the true time. The judge reads the wall clock for itself: it knows
 from __future__ import annotations
 
 import random
+import re
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
@@ -82,7 +83,7 @@ class Machine:
         if self.live and self.live.state == "working":
             self._stop("queued")
         self.account = None
-        self.schedule._held = None
+        self.schedule._held = self.schedule._none = None
 
     def look(self) -> None:
         """What Driver._look and Births.look do, in their order."""
@@ -267,12 +268,12 @@ class Judge:
                 told.append((facts["first"], facts["last"], topic))
                 self.found.reported += facts["missed"]
                 self.found.quiet += facts["quiet"]
-        served = {name for job in machine.jobs.values() for name in (job.id, *job.facts["nights"])}
+        served = {_day(name) for job in machine.jobs.values() for name in (job.id, *job.facts["nights"])}
         reported = {name for first, last, _ in told for name in _names(first, last)}
         while (
             noon := datetime(day.year, day.month, day.day, 12, tzinfo=machine.zone).timestamp()
         ) < self.until - 3 * DAY:
-            name = f"night-{day}-{machine.begin // 60:02d}{machine.begin % 60:02d}"
+            name = str(day)
             if self._wall(noon).date() == day:
                 self.found.nights += 1
                 self.found.ran += name in served
@@ -300,7 +301,12 @@ def _overlaps(spans: tuple[list[float], list[float]], begin: float, end: float) 
     return first < len(spans[1]) and spans[0][first] <= end
 
 
+def _day(name: str) -> str:
+    """The day on which a night of this name begins."""
+    return re.search(r"\d{4}-\d\d-\d\d", name)[0]  # type: ignore[index] # every name has one
+
+
 def _names(first: str, last: str) -> list[str]:
-    """All names from one to the other."""
-    a, b = (datetime.strptime(name[6:16], "%Y-%m-%d").date() for name in (first, last))  # noqa: DTZ007
-    return [f"night-{a + timedelta(days=n)}{first[16:]}" for n in range((b - a).days + 1)]
+    """All days from one to the other."""
+    a, b = (datetime.strptime(_day(name), "%Y-%m-%d").date() for name in (first, last))  # noqa: DTZ007
+    return [str(a + timedelta(days=n)) for n in range((b - a).days + 1)]

@@ -70,3 +70,10 @@ def test_a_clock_that_is_set_back_by_years_does_not_make_the_pause_one_of_years(
 
     assert pause(jobs, NOW - 50, 3, 100.0)
     assert pause(jobs, NOW - 1e8, 3, 100.0) is None
+
+
+def test_failures_that_a_wrong_clock_dated_hide_no_others():
+    ahead = [job("failed", -1e8 - n) for n in range(5)]
+
+    assert pause([*ahead, *streak("failed", "failed", "failed")], NOW, 3, 100.0).failures == 3
+    assert pause([*ahead, *streak("failed", "failed", "completed")], NOW, 3, 100.0) is None

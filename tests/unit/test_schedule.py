@@ -141,6 +141,16 @@ def test_a_look_says_what_is_open_and_what_comes_next_until_that_changes():
     assert seen == [(0, "21")] * 5 + [(1, "22")] * 4 + [(0, "22")] * 3
 
 
+def test_that_no_night_has_ended_is_remembered_until_one_has():
+    plan, at = made("22:00-06:00"), instant(wall("2026-11-21 07:00"), BERLIN)
+    for minutes in range(0, 3 * 1440, 7):
+        now = at + 60 * minutes
+        assert plan.ended(at, now) == made("22:00-06:00").ended(at, now)
+    assert len(plan.ended(at, at + 3 * 86400)) == 3
+    assert plan.ended(at + 40 * 3600, at + 41 * 3600) == []
+    assert len(plan.ended(at, at + 41 * 3600)) == 1  # another question
+
+
 def test_a_look_survives_a_clock_that_is_set_back():
     plan, at = made("22:00-06:00"), instant(wall("2026-11-21 23:00"), BERLIN)
     assert plan.look(at).open
