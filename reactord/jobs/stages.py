@@ -20,7 +20,7 @@ from reactord.jobs.machine import JobMachine
 from reactord.jobs.neighbours import spare_beside
 from reactord.jobs.slot import Slot
 from reactord.jobs.surveying import policy_of
-from reactord.jobs.worker_process import WorkerLost, WorkerProcess, bury
+from reactord.jobs.worker_process import WorkerLost, WorkerProcess, bury, is_working
 from reactord.ledger.state import Job, Store
 from reactord.settings import Settings
 from reactord.workdir import Stage, WorkDir
@@ -79,10 +79,9 @@ async def run_stage(services: Services, job: Job, stage: Stage) -> dict[str, Any
     workdir = WorkDir(services.home.jobs / job.id)
     outcome = workdir.outcome(stage)
     if outcome is None:
-        if busy := await services.slot.take(job.fence, delegated=job.request["born_of"] == "http"):
-            await bury(workdir)
-            raise StageFailed(_after(services, job, stage, Cause.LOST_LOCK, busy))
         try:
+            if not is_working(workdir):
+                await _take_slot(services, job)
             outcome = await _kept(services, job, workdir, stage)
         except WorkerLost as lost:
             raise StageFailed(_after(services, job, stage, lost.reason, str(lost))) from None
@@ -97,6 +96,13 @@ async def run_stage(services: Services, job: Job, stage: Stage) -> dict[str, Any
     raise StageFailed(what)
 
 
+async def _take_slot(services: Services, job: Job) -> None:
+    """Raises WorkerLost when somebody else has the slot; a worker of ours gives way."""
+    if busy := await services.slot.take(job.fence, delegated=job.request["born_of"] == "http"):
+        await bury(WorkDir(services.home.jobs / job.id))
+        raise WorkerLost(Cause.LOST_LOCK, busy)
+
+
 async def _kept(services: Services, job: Job, workdir: WorkDir, stage: Stage) -> dict[str, Any]:
     """Run a worker within what the job was granted; what it took is remembered, however it ended."""
     headroom = policy_of(services.settings).headroom_bytes
@@ -106,6 +112,8 @@ async def _kept(services: Services, job: Job, workdir: WorkDir, stage: Stage) ->
         worker = await LAUNCHERS[LOCAL].start(workdir, stage)
         keeper.admit(worker.pid)
         _tell(services, job, worker)
+        if worker.child is None:  # the slot takes a second to settle, and the worker is there already
+            await _take_slot(services, job)
         outcome = await worker.finished(limits_of(services.settings, stage), keeper)
     except WorkerLost as lost:
         if lost.reason == Cause.OUT_OF_MEMORY:
