@@ -74,8 +74,8 @@ def _as_a_timer(real):
 @pytest.mark.parametrize(
     ("number", "place", "mistake", "found"),
     [
-        (7, (schedule, "instant"), lambda _: _no_summer, "overrun"),
-        (7, (nights, "time_is_up"), lambda _: lambda facts, now: False, "overrun"),
+        (8, (schedule, "instant"), lambda _: _no_summer, "overrun"),
+        (8, (nights, "time_is_up"), lambda _: lambda facts, now: False, "overrun"),
         (9, (nights, "tonight"), _forgets_what_ran, "doubled"),
         (9, (nights, "tonight"), _as_a_timer, "missed"),
         (9, (nights, "applicable"), lambda _: lambda entries, text, now: None, "missed"),
