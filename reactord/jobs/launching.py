@@ -6,11 +6,12 @@ worker on another machine looks the same as one here. There is one launcher toda
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from reactord.jobs import worker_process
-from reactord.jobs.worker_process import WorkerProcess
 from reactord.workdir import Stage, WorkDir
+
+if TYPE_CHECKING:
+    from reactord.jobs.worker_process import WorkerProcess
 
 LOCAL = "local"
 
@@ -31,6 +32,8 @@ class LocalLauncher:
 
     async def start(self, workdir: WorkDir, stage: Stage) -> WorkerProcess:
         """Start a worker for `stage`, or adopt the one that is there."""
+        from reactord.jobs import worker_process  # noqa: PLC0415 - asyncio is a third of what `reactord plan` may cost
+
         return await worker_process.start(workdir, stage)
 
 

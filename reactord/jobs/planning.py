@@ -5,6 +5,7 @@ corrected by what earlier runs took. Pure, but for the base's config.json and th
 
 Smaller forms, in the order in which they are tried:
 
+    only the choice of examples    while nobody knows how long they are; the rest is reserved for then
     smaller micro-batch            nothing changes but the time: the step holds the same pairs
     then shorter examples          what is longer is cut; never below the settings' REACTOR_MIN_LENGTH_TOKENS
     then a smaller adapter         learns less; never below REACTOR_MIN_LORA_RANK
@@ -56,14 +57,15 @@ class Plan:
         return max((size for _, size in self.stages), default=0)
 
     def differs_from(self, asked: Hyper) -> str:
-        """What is smaller, in words; empty for the plan as it was asked for."""
+        """What is smaller, in words; where no number is, it is the part of the work."""
         names = {
             "pairs_per_batch": "pairs a micro-batch (a step still holds as many)",
             "max_length_tokens": "tokens an example",
             "lora_rank": "as the adapter's rank",
         }
         changed = [(getattr(self.hyper, name), getattr(asked, name), text) for name, text in names.items()]
-        return ", ".join(f"{now} {text} instead of {was}" for now, was, text in changed if now != was)
+        words = ", ".join(f"{now} {text} instead of {was}" for now, was, text in changed if now != was)
+        return words or "only the examples for now, the rest when their length is known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,8 @@ def plans(work: Work, factors: Mapping[Stage, float], bounds: Bounds) -> tuple[P
     found = [asked]
     if not asked.known or "train" in work.ended:
         return (asked,)
+    if work.longest_tokens is None and "prepare" not in work.ended:  # nobody shrinks for examples that may be short
+        return asked, Plan(work.hyper, tuple(one for one in asked.stages if one[0] == "prepare"))
     for hyper, lossless in _smaller(work.hyper, bounds):
         smaller = plan(Work(work.recipe, work.base_hf, hyper, work.longest_tokens, work.ended), factors)
         if smaller.peak_bytes < found[-1].peak_bytes:

@@ -75,7 +75,10 @@ def kinds(folder: Path) -> list[Kind]:
                   "intermediate_size": inner, "num_attention_heads": heads, "tie_word_embeddings": True}  # fmt: skip
         (base / "config.json").write_bytes(orjson.dumps(config))
         for recipe in ("dpo", "sft"):
-            made += [Kind(f"{number}/{recipe}", plans(Work(recipe, base, h), ONES, BOUNDS)) for h in HYPERS]
+            made += [
+                Kind(f"{number}/{recipe}", plans(Work(recipe, base, h, h.max_length_tokens), ONES, BOUNDS))
+                for h in HYPERS
+            ]
     return made
 
 

@@ -21,6 +21,7 @@ BASE = {
     "tie_word_embeddings": True,
 }
 ONES = dict.fromkeys(STAGES, 1.0)
+LONG = 4096  # tokens: the settings cut it
 BOUNDS = Bounds(min_length_tokens=128, min_lora_rank=8)
 
 
@@ -70,8 +71,17 @@ def test_the_peak_of_a_job_is_that_of_its_largest_stage_that_is_left(base):
     assert rest.peak_bytes == dict(rest.stages)["judge"] < whole.peak_bytes
 
 
+def test_before_the_examples_are_known_a_job_asks_for_all_or_for_their_choice_alone(base):
+    asked, first = plans(Work("dpo", base, Hyper()), ONES, BOUNDS)
+
+    assert [stage for stage, _ in asked.stages] == list(STAGES)
+    assert [stage for stage, _ in first.stages] == ["prepare"]
+    assert first.hyper == asked.hyper
+    assert first.differs_from(asked.hyper) == "only the examples for now, the rest when their length is known"
+
+
 def test_smaller_forms_keep_the_pairs_of_a_step_then_shorten_then_learn_less(base):
-    found = plans(Work("dpo", base, Hyper(pairs_per_batch=8, pairs_per_step=8)), ONES, BOUNDS)
+    found = plans(Work("dpo", base, Hyper(pairs_per_batch=8, pairs_per_step=8), LONG), ONES, BOUNDS)
     numbers = [(p.hyper.pairs_per_batch, p.hyper.max_length_tokens, p.hyper.lora_rank, p.lossless) for p in found]
 
     assert numbers == [
@@ -84,7 +94,7 @@ def test_smaller_forms_keep_the_pairs_of_a_step_then_shorten_then_learn_less(bas
 
 
 def test_a_micro_batch_always_divides_the_step(base):
-    found = plans(Work("dpo", base, Hyper(pairs_per_batch=6, pairs_per_step=6)), ONES, BOUNDS)
+    found = plans(Work("dpo", base, Hyper(pairs_per_batch=6, pairs_per_step=6), LONG), ONES, BOUNDS)
 
     assert [p.hyper.pairs_per_batch for p in found if p.lossless] == [6, 3, 2, 1]
 
@@ -92,13 +102,12 @@ def test_a_micro_batch_always_divides_the_step(base):
 def test_a_run_with_a_checkpoint_shrinks_nothing_but_its_batch(base):
     bounds = Bounds(16, 1, only_batch=True)
 
-    assert all(p.lossless for p in plans(Work("dpo", base, Hyper(pairs_per_batch=4)), ONES, bounds))
+    assert all(p.lossless for p in plans(Work("dpo", base, Hyper(pairs_per_batch=4), LONG), ONES, bounds))
 
 
 def test_a_smaller_form_says_in_words_what_is_smaller(base):
-    asked, *smaller = plans(Work("dpo", base, Hyper(pairs_per_batch=2)), ONES, BOUNDS)
+    asked, *smaller = plans(Work("dpo", base, Hyper(pairs_per_batch=2), LONG), ONES, BOUNDS)
 
-    assert asked.differs_from(asked.hyper) == ""
     assert smaller[0].differs_from(asked.hyper) == "1 pairs a micro-batch (a step still holds as many) instead of 2"
     assert "8 as the adapter's rank instead of 16" in smaller[-1].differs_from(asked.hyper)
 

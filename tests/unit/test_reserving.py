@@ -93,15 +93,28 @@ async def test_a_job_that_does_not_fit_is_queued_again_with_the_numbers_and_reme
     assert world.slot.takes == []  # what nobody can use is not taken
 
 
-async def test_a_job_that_fits_in_smaller_pieces_is_told_to_its_worker_and_its_owner(world, machine):
+async def test_a_job_that_may_not_fit_chooses_its_examples_and_is_cut_only_when_their_length_is_known(world, machine):
     machine.free(8)
+    first = await _once(world, hyper={"pairs_per_batch": 8})
+    workdir = WorkDir(world.home.jobs / "j")
+    before = workdir.spec().hyper
+    _prepared(world, longest=512)
 
-    what = await _once(world, hyper={"pairs_per_batch": 8})
-
-    assert what.trigger == "start"
-    assert "in a smaller form: 1 pairs a micro-batch (a step still holds as many) instead of 8" in what.cause
-    hyper = WorkDir(world.home.jobs / "j").spec().hyper
+    assert "only the examples for now" in first.cause
+    assert (before.pairs_per_batch, first.facts["stage_peaks"].keys()) == (8, {"prepare"})
+    assert outgrown(world.driver.services, replace(world.job(), facts=first.facts))
+    second = await work(world.driver.services, world.job())
+    assert "in a smaller form: 1 pairs a micro-batch (a step still holds as many) instead of 8" in second.cause
+    hyper = workdir.spec().hyper
     assert (hyper.pairs_per_batch, hyper.pairs_per_step, hyper.max_length_tokens) == (1, 8, 512)
+
+
+async def test_short_examples_are_not_cut_for_the_length_they_might_have_had(world, machine):
+    machine.free(8)
+    await _once(world)
+    _prepared(world, longest=100)
+
+    assert (await work(world.driver.services, world.job())).cause == "memory and the training slot are granted"
 
 
 async def test_a_job_that_never_fits_fails_with_what_to_change(world, machine):
@@ -151,7 +164,7 @@ async def test_what_is_left_to_do_decides_what_is_asked_for(world, machine):
 
 
 async def test_a_job_whose_base_turns_out_larger_than_guessed_reserves_again(world, machine):
-    what = await _once(world, hyper={"pairs_per_batch": 8})
+    what = await _once(world, hyper={"pairs_per_batch": 2})
     _prepared(world, longest=512)
     services, job = world.driver.services, world.job()
 
