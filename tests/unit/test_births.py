@@ -6,6 +6,7 @@ import asyncio
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from support.job_world import World
@@ -319,3 +320,26 @@ async def test_a_score_that_changes_all_the_time_is_written_now_and_then(owner, 
     owner.look("20 12:01")
 
     assert owner.shown()["score"] == {"total": 3.0, "counts": {"plain": 3}, "complete": True}
+
+
+# -- all of it, for a season -------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("crons", ["", "30 2 * * *"])
+async def test_a_season_with_a_clock_change_has_one_run_a_night_across_restarts(owner, crons):
+    """What the simulation of years (tests/properties) leaves out: the store, the events, and the looks themselves."""
+    zone = ZoneInfo("Australia/Lord_Howe")
+    plan = {"time_zone": "Australia/Lord_Howe", "min_training_interval_s": 0.0}
+    plan |= {"night_shift_cron": crons, "night_shift_cron_hours": 3.0} if crons else {"night_shift": "22:00-06:00"}
+    begin = datetime(2026, 9, 25, 12, tzinfo=zone).timestamp()
+    owner.set(begin, **plan)
+    for step in range(20 * 24 * 4):
+        now = begin + step * 900
+        if step % 150 == 149:
+            owner.set(now, **plan)
+        for job in owner.store.live_jobs() if owner.look(now) else ():
+            owner.ends(job.id, "complete")
+
+    nights = sorted(job.id for job in owner.store.jobs())
+    assert len(nights) == len({night[:16] for night in nights}) == 20
+    ran = sum(event.data.get("ran", 0) for event in news.about(owner.store, "schedule", 99))
+    assert (ran, owner.events().count("schedule.missed")) == (20, 0)
+    assert owner.shown()["schedule"]["owed"] is None
