@@ -112,8 +112,7 @@ async def _kept(services: Services, job: Job, workdir: WorkDir, stage: Stage) ->
         worker = await LAUNCHERS[LOCAL].start(workdir, stage)
         keeper.admit(worker.pid)
         _tell(services, job, worker)
-        if worker.child is None:  # the slot takes a second to settle, and the worker is there already
-            await _take_slot(services, job)
+        await _take_slot(services, job)  # of a worker that was there: the slot takes a second to settle, it does not
         outcome = await worker.finished(limits_of(services.settings, stage), keeper)
     except WorkerLost as lost:
         if lost.reason == Cause.OUT_OF_MEMORY:

@@ -13,9 +13,12 @@ from support.job_world import World, make_base, make_dataset
 
 from reactord.errors import EnvironmentTrouble
 from reactord.jobs import driver as module
-from reactord.jobs import preflight, tidying, training
+from reactord.jobs import exporting, preflight, tidying, training
 from reactord.jobs.stages import ENVIRONMENT_PATIENCE_S, Next
 from reactord.jobs.states import State
+from reactord.jobspec import JobSpec
+from reactord.ledger.state import Model
+from reactord.workdir import WorkDir
 
 LIFE = ["queued", "reserving", "training", "exporting", "deploying", "completed"]
 WORKING = [State.RESERVING, State.TRAINING, State.EXPORTING, State.DEPLOYING]
@@ -737,6 +740,60 @@ async def test_a_rebuilt_index_is_told_of_the_earlier_datasets_before_the_next_o
     assert said.trigger == "export"
     assert world.inbox.taken == ["d0", "d1"]
     assert world.store.datasets() == ["d0", "d1"]
+
+
+def _spec(home, **more):
+    """The directory of job j, with its spec and what its prepare stage said."""
+    work = WorkDir(home.jobs / "j")
+    spec = {
+        "job_id": "j",
+        "base": "b",
+        "home": home.root,
+        "upto": 7,
+        "as_of": 1.0,
+        "model_id": "m",
+        "version": "v1.0.0",
+    }
+    work.create(JobSpec(**{**spec, "fence": 1, **more}))
+    work.write_outcome("prepare", {"ok": True, "dataset": "d1"})
+    return work
+
+
+@pytest.mark.parametrize(
+    ("taken", "again"), [(["d0"], True), ([], False), (["d1"], False), (["d0", "d1"], False)], ids=str
+)
+async def test_a_dataset_chosen_before_another_job_took_its_own_is_chosen_again(world, home, prepared, taken, again):
+    """It would count records that are gone, and the ledger would refuse it."""
+    work = _spec(home)
+    for n, dataset in enumerate(taken):
+        if dataset != "d1":
+            make_dataset(home, dataset)
+        world.store.insert_dataset(dataset, "another", float(n))
+
+    await training.work(world.driver.services, named(world.ask()))
+
+    assert (work.outcome("prepare") is None) == again
+    assert work.spec().parent_dataset == ("d0" if again else None)
+
+
+async def test_a_model_deployed_while_a_job_waited_is_the_one_to_be_better_than(world, home, monkeypatch):
+    work, seen = _spec(home, incumbent_gguf="/old.gguf"), []
+    work.write_outcome("judge", {"ok": True, "verdict": "pass"})
+
+    async def outcome(services, job, stage):
+        seen.append((stage, str(work.spec().incumbent_gguf), work.outcome("judge") is None))
+        return {"ok": True, "verdict": "pass", "chosen": "Q8_0.gguf"}
+
+    monkeypatch.setattr(exporting, "run_stage", outcome)
+    job = world.ask()
+    for fate, gguf in (("superseded", "/old.gguf"), ("deployed", "/new.gguf")):
+        world.store.put_model(
+            Model(version=fate, model_id="m", job_id="x", created_at=1.0, fate=fate, facts={"gguf": gguf})
+        )
+
+    assert (await exporting.work(world.driver.services, job)).trigger == "deploy"
+
+    assert seen == [("export", "/new.gguf", True), ("judge", "/new.gguf", True)]
 
 
 async def test_a_job_cancelled_while_its_dataset_is_taken_leaves_index_and_state_in_agreement(world, home, prepared):
