@@ -267,9 +267,10 @@ class Driver:
         try:
             if job.state == State.QUEUED:
                 job = self._admit(job)
-            while job.state in WORK and self._may_place(job):
+            while job.state in WORK and (job.id in self._stops or self._may_place(job)):
                 job = self._go(job, await self._do(job))
         except IllegalTransition as moved:
+            self._stops.pop(job.id, None)  # what it was told does not fit what it has become
             log.warning("job %s: %s", job.id, moved)
         finally:
             if self._placing == job.id:

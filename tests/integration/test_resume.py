@@ -188,13 +188,24 @@ def test_without_that_look_a_cold_start_would_be_another_run_and_nobody_would_kn
     work = twin(halfway, "cold-and-unchecked")
     _forget(work.checkpoints / "step-000008")
 
-    assert forge.train(work.root, unchecked=True)["status"] == 0
+    assert forge.train(work.root, unchecked=["cold", "require"])["status"] == 0
 
     assert "continuing after step 8" in notes(work)
     adapter, losses = result(work)
     assert adapter != result(whole[0])[0]
     assert losses[:8] == result(whole[0])[1][:8]
     assert losses[9:] != result(whole[0])[1][9:]
+
+
+def test_what_is_loaded_is_looked_at_once_more_and_a_cold_optimiser_ends_the_run_loudly(halfway, forge):
+    work = twin(halfway, "cold-once-loaded")
+    _forget(work.checkpoints / "step-000008")
+
+    assert forge.train(work.root, unchecked=["cold"])["status"] == 1
+
+    outcome = work.outcome("train")
+    assert (outcome["error"], outcome["cause"]) == ("ColdOptimizer", "bug")
+    assert "after resuming at step 8, the optimiser remembers nothing" in outcome["message"]
 
 
 def test_without_any_checkpoint_to_trust_the_run_begins_again_and_says_so(halfway, whole, forge):

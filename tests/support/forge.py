@@ -2,10 +2,10 @@
 
 `python -m tests.support.forge` imports everything once, then forks a worker for each line it is told:
 
-    {"root": "/job", "kill_after_s": 0.7, "kill_when": null, "unchecked": false}  ->  {"status": -9, "took_s": 0.7}
+    {"root": "/job", "kill_after_s": 0.7, "kill_when": null, "unchecked": []}  ->  {"status": -9, "took_s": 0.7}
 
-The parent never runs a parallel operation, so its children start as a fresh process would. `unchecked` leaves out what
-looks for a cold optimiser, to show what would happen without it.
+The parent never runs a parallel operation, so its children start as a fresh process would. `unchecked` leaves out
+the looks for a cold optimiser ("cold" before, "require" after it is loaded), to show what would happen without them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,11 @@ class Forge:
         )  # fmt: skip
 
     def train(
-        self, root: Path, *, kill_after_s: float = 300.0, kill_when: Path | None = None, unchecked: bool = False
+        self, root: Path, *, kill_after_s: float = 300.0, kill_when: Path | None = None, unchecked: Sequence[str] = ()
     ) -> dict[str, Any]:
         """Run the train stage in this job directory; kill it after so long, or when that path is there."""
         when = str(kill_when) if kill_when else None
-        request = {"root": str(root), "kill_after_s": kill_after_s, "kill_when": when, "unchecked": unchecked}
+        request = {"root": str(root), "kill_after_s": kill_after_s, "kill_when": when, "unchecked": list(unchecked)}
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(json.dumps(request) + "\n")
@@ -57,9 +58,8 @@ def _child(request: dict[str, Any]) -> None:
     from reactord.worker import warm
 
     os.setsid()
-    if request["unchecked"]:
-        warm.cold = lambda *_: None
-        warm.require = lambda *_: None
+    for look in request["unchecked"]:
+        setattr(warm, look, lambda *_: None)
     os._exit(worker.main(["train", request["root"]]))
 
 

@@ -223,6 +223,30 @@ async def test_cancelling_one_of_two_leaves_the_other_alone(wide, work):
     assert wide.slot.held
 
 
+async def test_a_job_that_waits_to_be_judged_can_be_cancelled_while_another_is(wide, work):
+    release = asyncio.Event()
+
+    async def go(services, job):
+        if job.state == State.TRAINING:
+            await _taken(services, job)
+        if job.state == State.EXPORTING:
+            await release.wait()
+
+    work.plan = dict.fromkeys(WORKING, go)
+    wide.ask("a")
+    wide.ask("b")
+    wide.start()
+    await wide.until_state("exporting", identity="b")
+    await asyncio.sleep(0.02)
+    assert work.calls.count("exporting") == 1
+
+    wide.driver.cancel("b")
+
+    assert (await wide.until_over("b")).state == "cancelled"
+    release.set()
+    assert (await wide.until_over("a")).state == "completed"
+
+
 # -- deadlines ---------------------------------------------------------------------------------------------------------
 async def test_a_job_that_waited_too_long_in_the_queue_ends_and_says_for_what(world, work):
     work.does(State.RESERVING, Next("requeue", "no memory beside Prime", {"not_before": world.clock.now + 10}))
