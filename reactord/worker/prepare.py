@@ -42,7 +42,7 @@ def run(context: Context) -> Facts:
     examples = load(work.dataset / "train.jsonl")
     _refuse_unusable(recipe, spec.recipe, examples)
     sizes = recipes.Sizes.of(base.hf, spec.hyper.lora_rank)
-    longest = max(_length(example, tokenize) for example in examples)
+    longest = max(_length(example, tokenize, both=recipe.needs_rejected()) for example in examples)
     return {
         "dataset": version.sha256,
         "base": base.root.name,
@@ -114,6 +114,6 @@ def _refuse_unusable(recipe: recipes.Recipe, name: str, examples: Sequence[Examp
         raise NothingToLearn(f"none of {len(examples)} examples suits {name} ({dict(reasons)}); wait for more of them")
 
 
-def _length(example: Example, tokenize: Any) -> int:  # noqa: ANN401 - str -> list[int]
-    answers = max(len(tokenize(answer or "")) for answer in (example.chosen, example.rejected))
+def _length(example: Example, tokenize: Any, *, both: bool) -> int:  # noqa: ANN401 - str -> list[int]
+    answers = max(len(tokenize(answer or "")) for answer in (example.chosen, example.rejected if both else None))
     return len(tokenize(example.prompt)) + len(tokenize(example.system or "")) + answers + TEMPLATE_TOKENS

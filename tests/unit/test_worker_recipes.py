@@ -10,7 +10,8 @@ import pytest
 from reactord import memory
 from reactord.errors import BadRequest
 from reactord.jobspec import Hyper
-from reactord.worker import recipes
+from reactord.worker import prepare, recipes
+from reactord.worker.examples import Example
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOLLM2 = recipes.Sizes(134_515_008, 30, 576, 49_152, trainable=4_884_480, weight_bytes=4)
@@ -62,3 +63,11 @@ def test_more_tokens_or_more_pairs_need_more_memory_up_to_the_truncation():
     assert peak(SMOLLM2, hyper, 100) < peak(SMOLLM2, hyper, 200) < peak(SMOLLM2, hyper, 256)
     assert peak(SMOLLM2, hyper, 256) == peak(SMOLLM2, hyper, 4000)
     assert peak(SMOLLM2, hyper, 100) < peak(SMOLLM2, hyper.model_copy(update={"pairs_per_batch": 4}), 100)
+
+
+def test_a_rejected_answer_counts_only_where_it_is_trained_on():
+    example = Example("a question", None, "short", "very long " * 100, simple=False, check=None, task_type="chat")
+
+    sft, dpo = (prepare._length(example, str.split, both=both) for both in (False, True))
+
+    assert (sft, dpo) == (2 + 1 + prepare.TEMPLATE_TOKENS, 2 + 200 + prepare.TEMPLATE_TOKENS)
