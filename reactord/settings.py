@@ -136,13 +136,26 @@ def load(home: Home, environ: Mapping[str, str] | None = None, **given: Any) -> 
         if value is not None:
             values[name], source[name] = value, f"--{name.replace('_', '-')}"
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as invalid:
         first = invalid.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         where = source.get(str(first["loc"][0]) if first["loc"] else "", "the settings")
         known = "" if first["type"] != "extra_forbidden" else f" Known: {', '.join(sorted(Settings.model_fields))}."
         raise BadConfig(f"{where}: {name}: {first['msg']}.{known} Correct it and start again.") from None
+    if settings.night_shift or settings.night_shift_cron:
+        _know_the_zone(settings)
+    return settings
+
+
+def _know_the_zone(settings: Settings) -> None:
+    """A machine can have a zone that the C library understands and we do not."""
+    try:
+        schedule.of("", "", 1.0, settings.time_zone).zone()
+    except ValueError as unknown:
+        raise BadConfig(
+            f"the environment variable TZ: {unknown}. Correct it, or set REACTOR_TIME_ZONE, and start again."
+        ) from None
 
 
 def _read_config(path: Path) -> dict[str, Any]:

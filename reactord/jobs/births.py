@@ -62,6 +62,7 @@ class Births:
         self._account: Account | None = None
         self._looked_at = 0.0  # when the account was looked at
         self._hindered: tuple[str, str] | None = None  # (a night, what keeps it from its run)
+        self._idle: set[str] = set()  # open nights in which nothing has waited so far
         self._curriculum: Event | None = None
         self._heard_upto = 0
         self._published: dict[str, Any] | None = None
@@ -109,6 +110,11 @@ class Births:
             with self.services.store.transaction():
                 self.services.store.note(entry.topic, nights.SUBJECT, now, **entry.facts)
         self._account, self._looked_at = after, now
+        opened = self.schedule.look(now).open
+        self._idle &= {night.id for night in opened}
+        for night in opened:
+            if nights.is_enough(night, now):  # what comes later is for the next night
+                (self._idle.discard if growth.fresh else self._idle.add)(night.id)
 
     def _night_run(self, jobs: list[Job], growth: Growth, paused: Pause | None, now: float) -> bool:
         if not self.schedule or self._account is None:
@@ -137,7 +143,7 @@ class Births:
                 return "another job was at work"
             return nights.UNWATCHED
 
-        return Seen(growth.fresh, ran, hindrance)
+        return Seen(growth.fresh, ran, hindrance, self._idle.__contains__)
 
     # -- other reasons -----------------------------------------------------------------------------------------------
     def _other_run(self, jobs: list[Job], growth: Growth, now: float) -> None:

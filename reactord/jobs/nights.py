@@ -82,6 +82,7 @@ class Seen:
     waits: int  # experiences that no job has looked at
     ran: Callable[[str], bool]  # whether a job had the night of this id
     hindrance: Callable[[Night], str] = lambda _: UNWATCHED  # what kept an ended night from its run
+    idle: Callable[[str], bool] = lambda _: False  # whether we saw that nothing waited while there was time for a run
 
 
 def applicable(entries: Iterable[Mapping[str, Any]], text: str, now: float) -> Account | None:
@@ -117,7 +118,7 @@ def account(schedule: Schedule, known: Account | None, seen: Seen, now: float) -
     if not ended:
         return known, None
     ran = [night for night in ended if seen.ran(night.id)]
-    missed = [night for night in ended if night not in ran] if seen.waits else []
+    missed = [night for night in ended if night not in ran and not seen.idle(night.id)] if seen.waits else []
     last = missed[-1] if missed else None
     since = max((night.closes for night in ran), default=0.0)
     owed = last if last and last.closes > since else None if ran else known.owed

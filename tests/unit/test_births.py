@@ -128,6 +128,17 @@ async def test_a_night_that_was_slept_through_is_told_and_made_up_once(owner):
     assert owner.look("21 11:00") == ["night-2026-11-20-2200"]
 
 
+async def test_what_comes_when_a_night_is_nearly_over_is_for_the_next_one(owner):
+    owner.set(fresh=0, **NIGHT)
+    owner.look("20 22:00")
+    owner.look("21 05:45")
+    owner.intake.fresh = 5
+    assert owner.look("21 05:50") == []
+
+    assert owner.look("21 06:00") == []
+    assert owner.events() == ["schedule.set", "schedule.kept"]
+
+
 async def test_a_run_of_the_night_waits_neither_for_the_interval_nor_for_the_threshold(owner):
     owner.set("20 12:00", min_training_interval_s=12 * HOUR, **NIGHT)
     owner.world.ask("asked")

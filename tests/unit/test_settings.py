@@ -145,3 +145,12 @@ def test_whoever_has_no_nights_does_not_pay_for_them(home):
     )
 
     assert subprocess.run([sys.executable, "-c", code, str(home.root)], check=False).returncode == 0
+
+
+def test_a_machine_of_a_zone_that_nobody_knows_has_no_nights_until_one_is_named(home, monkeypatch):
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    load(home, {})
+
+    with pytest.raises(BadConfig, match="the environment variable TZ: there is no time zone"):
+        load(home, {"REACTOR_NIGHT_SHIFT": "22:00-06:00"})
+    assert load(home, {"REACTOR_NIGHT_SHIFT": "22:00-06:00", "REACTOR_TIME_ZONE": "Europe/Berlin"})
