@@ -28,7 +28,10 @@ from reactord.worker.stopping import StopSignal
 
 EXIT_FAILED = 1
 #: how torch, safetensors, mmap and their C libraries say it, whatever class of error they raise
-OUT_OF_MEMORY = ("unable to mmap", "can't allocate memory", "cannot allocate memory", "not enough memory")
+OUT_OF_MEMORY = (
+    "unable to mmap", "can't allocate memory", "cannot allocate memory", "not enough memory",
+    "could not create a primitive",  # oneDNN, when its scratch memory is refused
+)  # fmt: skip
 DISK_FULL = ("no space left on device", "pytorchstreamwriter failed", "disk quota exceeded")
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",

@@ -23,7 +23,7 @@ from reactord.jobs.surveying import work_of
 from reactord.jobs.worker_process import WorkerLost, is_working, start
 from reactord.workdir import WorkDir
 from reactord.worker import limits
-from reactord.worker.limits import RESERVED_PER_RESIDENT, keep_to
+from reactord.worker.limits import RESERVED_BYTES, keep_to
 
 MIB = 1024**2
 GIB = 1024**3
@@ -181,12 +181,12 @@ def test_one_huge_allocation_fails_inside_the_worker(workdir):
     script = (
         "import sys; from pathlib import Path; from reactord.workdir import WorkDir;"
         "from reactord.worker.limits import keep_to; print(keep_to(WorkDir(Path(sys.argv[1]))));"
-        "print(open('/proc/self/oom_score_adj').read().strip(), flush=True); bytearray(64 << 20); bytearray(512 << 20)"
+        "print(open('/proc/self/oom_score_adj').read().strip(), flush=True); bytearray(64 << 20); bytearray(256 << 30)"
     )
     done = subprocess.run([sys.executable, "-c", script, str(workdir.root)], capture_output=True, text=True, timeout=60,
                           check=False)  # fmt: skip
 
-    assert done.stdout.split() == [str(RESERVED_PER_RESIDENT * 128 * MIB), "1000"]  # and the kernel's first choice
+    assert done.stdout.split() == [str(128 * MIB + RESERVED_BYTES), "1000"]  # and the kernel's first choice
     assert "MemoryError" in done.stderr
 
 
