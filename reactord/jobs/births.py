@@ -99,12 +99,14 @@ class Births:
         return Next(trigger, "its time was over; it goes on in the next night", facts)
 
     def _tell_of_nights(self, jobs: list[Job], growth: Growth, now: float) -> None:
-        if not self.schedule:
-            return
         known = self._account
+        if not self.schedule and known:
+            return
         if known is None or known.upto > now or abs(now - self._looked_at) > CLOCK_LEAPT_S:
             entries = news.about(self.services.store, nights.SUBJECT, MOST_ENTRIES)
             known = nights.applicable((entry.data for entry in entries), self.schedule.text, now)
+            if not self.schedule and not entries:
+                known = Account("", now, now)  # there never were nights, and nobody need know
         after, entry = nights.account(self.schedule, known, self._seen(jobs, growth), now)
         if entry:
             with self.services.store.transaction():

@@ -113,7 +113,7 @@ def account(schedule: Schedule, known: Account | None, seen: Seen, now: float) -
     """What became of the nights that ended since the last look. `known` is what is applicable now."""
     if known is None:
         new = Account(schedule.text, now, now)
-        return new, Entry(SET, _facts(new))
+        return new, Entry(SET, {"cause": f"the schedule is new: {schedule.text or 'no nights'}", **_facts(new)})
     ended = schedule.ended(max(known.upto, now - LOOK_BACK_S), now)
     if not ended:
         return known, None
@@ -123,12 +123,15 @@ def account(schedule: Schedule, known: Account | None, seen: Seen, now: float) -
     since = max((night.closes for night in ran), default=0.0)
     owed = last if last and last.closes > since else None if ran else known.owed
     upto = max(night.closes for night in ended)
-    told = known.last_missed
+    told, cause = known.last_missed, "no run was missed"
     if last:
         why = "; ".join(dict.fromkeys(seen.hindrance(night) for night in missed[-MAX_REASONS:]))
         told = {"night": last.id, "ended": last.closes, "why": why}
+        cause = f"{len(missed)} without a run, the last one {last.id}: {why}"
     after = Account(known.text, known.era, upto, owed, told)
-    facts = _facts(after) | {
+    facts = {
+        "cause": cause,
+        **_facts(after),
         "ran": len(ran),
         "quiet": len(ended) - len(ran) - len(missed),
         "missed": len(missed),

@@ -6,17 +6,20 @@ import asyncio
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from support.job_world import World
 
+from reactord.formats import curriculum
 from reactord.jobs import births as module
 from reactord.jobs.nights import MAX_NIGHTS
 from reactord.jobs.scoring import Score
 from reactord.ledger import news
 from reactord.ledger.state import Model
 
+SAMPLES = Path(__file__).parents[1] / "samples"
 NIGHT = {"night_shift": "22:00-06:00", "time_zone": "UTC"}
 HOUR = 3600.0
 
@@ -126,6 +129,23 @@ async def test_a_night_that_was_slept_through_is_told_and_made_up_once(owner):
     owner.ends("night-2026-11-20-2200", "complete")
     owner.set("21 10:00", **NIGHT)
     assert owner.look("21 11:00") == ["night-2026-11-20-2200"]
+
+
+async def test_nights_that_the_owner_did_not_want_for_a_while_were_not_missed(owner):
+    owner.set(**NIGHT)
+    owner.set("20 13:00", night_shift="")
+    owner.look("25 12:00")
+    owner.set("25 13:00", **NIGHT)
+
+    assert owner.look("25 21:00") == []
+    assert owner.events() == ["schedule.set"] * 3
+
+
+async def test_whoever_never_had_nights_hears_nothing_of_them(owner):
+    owner.set()
+    owner.look("25 12:00")
+
+    assert owner.events() == []
 
 
 async def test_what_comes_when_a_night_is_nearly_over_is_for_the_next_one(owner):
@@ -244,6 +264,17 @@ async def test_a_curriculum_starts_a_job_when_a_bit_is_new(owner):
     assert owner.look("20 18:00") == [job_id]  # it was followed
     _curriculum(owner)
     assert len(owner.look("20 18:01")) == 2
+
+
+async def test_a_curriculum_as_body_writes_it_reaches_the_rule(owner):
+    owner.set(fresh=20)
+    raw = (SAMPLES / "curriculum" / "good-curriculum.json").read_bytes()
+    owner.intake.notices.extend(curriculum.parse(raw, "curriculum_1.json"))
+    owner.world.driver._hear(owner.world.clock.now)
+
+    (job_id,) = owner.look("20 12:01")
+
+    assert owner.world.job(job_id).cause == "the curriculum asks for 'bug_fix' (failed 61%)"
 
 
 async def test_a_measured_drift_starts_a_job_when_a_bit_is_new(owner):
