@@ -27,6 +27,8 @@ from reactord.worker.limits import keep_to
 from reactord.worker.stopping import StopSignal
 
 EXIT_FAILED = 1
+#: Prime, the user and the daemon go first: a worker takes the time that they leave
+NICENESS = 10
 #: how torch, safetensors, mmap and their C libraries say it, whatever class of error they raise
 OUT_OF_MEMORY = (
     "unable to mmap", "can't allocate memory", "cannot allocate memory", "not enough memory",
@@ -102,6 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     spec = work.spec()
     set_environment(spec.threads, work.root / "scratch")
     say_who_works(work, stage)
+    os.nice(NICENESS)
     keep_to(work)
     module = importlib.import_module(f"reactord.worker.{stage}")
     try:
