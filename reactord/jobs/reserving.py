@@ -93,6 +93,18 @@ def outgrown(services: Services, job: Job) -> str | None:
     return f"it is known now that {gib(asked.peak_bytes)} are needed, {gib(granted)} were granted"
 
 
+def tightened(services: Services, job: Job) -> Job:
+    """A job that was granted memory for examples of any length, or for any base, gives back what it does not need."""
+    granted = int(job.facts.get("granted_bytes") or 0)
+    asked: Plan = request_of(services, job, services.clock(), services.clock()).plans[0]
+    if not asked.known or asked.peak_bytes >= granted or is_working(WorkDir(services.home.jobs / job.id)):
+        return job
+    return services.machine.learn(
+        job, services.clock(), granted_bytes=asked.peak_bytes, peak_bytes=asked.peak_bytes,
+        stage_peaks=dict(asked.stages),
+    )  # fmt: skip
+
+
 def _settled(workdir: WorkDir) -> JobSpec | None:
     """The spec of a job that has chosen its dataset: it goes on with the same work."""
     if workdir.spec_path.exists() and (workdir.outcome("prepare") or {}).get("ok"):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import orjson
 
 from reactord.errors import BadInput, Conservation, EnvironmentTrouble
-from reactord.jobs.reserving import outgrown
+from reactord.jobs.reserving import outgrown, tightened
 from reactord.jobs.stages import Next, Services, StageFailed, run_stage
 from reactord.jobs.worker_process import is_working
 from reactord.ledger.state import Job
@@ -39,6 +39,7 @@ async def work(services: Services, job: Job) -> Next:
             job = await _settle(services, job, str(prepared["base"]), dataset)
         if why := outgrown(services, job):
             return Next("preempt", why)
+        job = tightened(services, job)
         trained = await run_stage(services, job, "train")
     except StageFailed as failed:
         return failed.next

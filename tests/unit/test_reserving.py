@@ -11,7 +11,7 @@ from support.job_world import World
 from reactord.jobs import reserving
 from reactord.jobs.negotiating import Snapshot
 from reactord.jobs.planning import GIB
-from reactord.jobs.reserving import outgrown, work
+from reactord.jobs.reserving import outgrown, tightened, work
 from reactord.workdir import WorkDir
 
 LLAMA = {
@@ -170,6 +170,23 @@ async def test_a_job_whose_base_turns_out_larger_than_guessed_reserves_again(wor
 
     assert outgrown(services, replace(job, facts=what.facts)) is None
     assert "were granted" in outgrown(services, replace(job, facts={"granted_bytes": GIB}))
+
+
+async def test_what_was_granted_for_any_length_is_given_back_when_the_length_is_known(world, machine):
+    what = await _once(world)
+    job = world.job()
+    world.store.db.execute("UPDATE jobs SET facts=? WHERE id='j'", (json.dumps({**what.facts, "kept": 1}),))
+    _prepared(world, longest=100)
+
+    known = tightened(world.driver.services, world.job())
+
+    assert job.id == known.id
+    assert known.facts["granted_bytes"] < what.facts["granted_bytes"] / 2
+    assert known.facts["granted_bytes"] == known.facts["peak_bytes"] == max(known.facts["stage_peaks"].values())
+    assert world.job().facts == known.facts
+    assert known.facts["kept"] == 1
+    assert tightened(world.driver.services, known) is known
+    assert outgrown(world.driver.services, known) is None
 
 
 def test_the_machine_is_looked_at_with_what_our_other_jobs_were_granted(world):
