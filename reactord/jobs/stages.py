@@ -168,10 +168,13 @@ def _after(services: Services, job: Job, stage: Stage, cause: Cause, words: str)
 
 
 def _shrink(workdir: WorkDir, trigger: str, words: str) -> tuple[str, str]:
-    """The next run takes half as large pieces, from the same checkpoint; where there is no half, it is over."""
+    """The next run takes half as large pieces, from the same checkpoint.
+
+    Where there is no half, the prediction was too low: it knows better now, and more is asked for (correction.py).
+    """
     spec = workdir.spec()
     hyper = smaller(spec.hyper)
     if hyper is None:
-        return "fail", f"{words} (one pair at a time already; lower hyper.max_length_tokens)"
+        return trigger, f"{words}; it takes one pair at a time already (or lower hyper.max_length_tokens)"
     workdir.create(spec.model_copy(update={"hyper": hyper}))
     return trigger, f"{words}; the next run takes {hyper.pairs_per_batch} pairs at a time"

@@ -239,7 +239,10 @@ async def test_what_each_stage_took_is_learned_and_asked_for_the_next_time(world
     assert again.facts["stage_peaks"]["train"] >= 900 * MIB > job.facts["stage_peaks"]["train"]
 
 
-async def test_a_worker_that_outgrows_its_grant_is_ended_and_the_next_run_is_granted_more(world, home, monkeypatch):
+@pytest.mark.parametrize("pairs", [2, 1])
+async def test_a_worker_that_outgrows_its_grant_is_ended_and_the_next_run_is_granted_more(
+    world, home, monkeypatch, pairs
+):
     heavy = {"pid": None}
 
     def weigh(pid):
@@ -251,7 +254,7 @@ async def test_a_worker_that_outgrows_its_grant_is_ended_and_the_next_run_is_gra
     monkeypatch.setattr(keeping, "family_bytes", weigh)
     workdir = plan(home, train={"do": "ok", "for_s": 0.5, "facts": {"steps": 1}})
     world.start()
-    world.ask()
+    world.ask(hyper={"pairs_per_batch": pairs})
     await world.until(lambda: world.job().facts.get("end_reason") == "out_of_memory")
     granted = world.job().facts["peak_bytes"]
     world.clock.now += 100
