@@ -123,6 +123,18 @@ def test_however_many_urgent_jobs_come_nobody_is_overtaken_beyond_the_bound(aske
         assert overdue_at(job) - job.created_at <= max(PRIORITIES.values()) * AGE_STEP_S
 
 
+@pytest.mark.parametrize(
+    ("word", "begins_at_s"), [("high", 1800), ("normal", 3600), ("low", 5400), ("background", 7200)]
+)
+def test_beside_an_endless_stream_of_critical_jobs_everybody_has_a_turn(word, begins_at_s):
+    """One critical job a minute, each of a minute: nothing else would ever run by priority alone."""
+    waiting, now = _job("waiting", priority=word, created_at=0.5), 0.0
+    while next_job([waiting, _job("critical", priority="critical", created_at=now)], now).id != "waiting":
+        now += 60
+
+    assert begins_at_s <= now <= begins_at_s + 60
+
+
 # -- several at once ---------------------------------------------------------------------------------------------------
 def test_one_at_a_time_is_the_default():
     jobs = [_job("a", state="training", dataset="d1"), _job("b")]
