@@ -6,8 +6,8 @@ import asyncio
 import json
 
 import pytest
-from support.ledgers import check
-from support.staged_world import StagedWorld, fates, fill, patch, plan, starts
+from support.ledgers import check, manifest
+from support.staged_world import FACTS, RECORDS, StagedWorld, fates, fill, patch, plan, starts
 
 from reactord.ipc import dlm
 from reactord.jobs.attempts import RULES, Cause
@@ -49,6 +49,32 @@ async def test_a_job_goes_through_all_stages_takes_its_dataset_and_the_ledger_ba
     await world.close()
     counts = check(home, [("d1", taken)])
     assert (counts.in_datasets, counts.held_out, counts.pending, counts.rejected) == (6, 2, 1, {"a_twin": 1})
+
+
+async def test_two_jobs_at_once_decide_on_different_records_and_the_ledger_balances(home, taken):
+    world = StagedWorld(home, max_concurrent_training_jobs=2)
+    await world.until(lambda: world.inbox.intake.ready)
+    rest = {**FACTS["prepare"], "dataset": "d2"}
+    (home.datasets / "d2").mkdir()
+    second = manifest(RECORDS, train=taken["fates"]["waiting"])
+    (home.datasets / "d2" / "manifest.json").write_text(json.dumps(second))
+    slow = {"for_s": 1.0}
+    directories = [plan(home, "a", train=slow), plan(home, "b", prepare={"facts": rest}, train=slow)]
+    world.ask("a")
+    world.ask("b")
+    world.start()
+    await world.until(lambda: all("train" in starts(work) and is_working(work) for work in directories))
+    assert world.store.datasets() == ["d1", "d2"]
+    assert directories[1].spec().parent_dataset == "d1"
+
+    for identity in "ab":
+        assert (await world.until_over(identity)).state == "completed"
+
+    assert [starts(work) for work in directories] == [ALL, ALL]
+    await world.close()
+    assert dlm.holder(home.locks, NAME) is None
+    counts = check(home, [("d1", taken), ("d2", second)])
+    assert (counts.in_datasets, counts.held_out, counts.pending) == (7, 2, 0)
 
 
 async def test_a_worker_holds_the_slot_and_the_end_of_the_job_gives_it_back(world, home):
