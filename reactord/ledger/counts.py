@@ -69,12 +69,7 @@ def count(home: Home) -> Counts:
     except FileNotFoundError:
         return Counts()
     with closing(db):
-        return counts(db) if _is_made(db) else Counts()
-
-
-def _is_made(db: sqlite3.Connection) -> bool:
-    """The file is there a moment before its tables are."""
-    return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'records'").fetchone() is not None
+        return counts(db)
 
 
 def fresh(home: Home, after: int) -> int:
@@ -84,7 +79,5 @@ def fresh(home: Home, after: int) -> int:
     except FileNotFoundError:
         return 0
     with closing(db):
-        if not _is_made(db):
-            return 0
         row = db.execute("SELECT count(*) FROM records WHERE fate = 0 AND seq > ?", (after,)).fetchone()
         return int(row[0])

@@ -45,7 +45,7 @@ def _said(loop, stage, kind=None, **more):
 
 #: ten moments of a run, in order, and who is killed then
 MOMENTS = [
-    ("the records are in", "daemon", lambda loop: loop.counts().received > 0),
+    ("the records are in", "daemon", lambda loop: loop.is_counting() and loop.counts().received > 0),
     ("examples are being chosen", "worker", lambda loop: _said(loop, "prepare")),
     ("a dataset is made", "both", lambda loop: loop.outcome("prepare")),
     ("the dataset is taken", "daemon", lambda loop: loop.counts().pending == 0),

@@ -117,6 +117,14 @@ class Loop:
         with closing(open_readonly(self.home.state_db)) as db:
             return State(db).events()
 
+    def is_counting(self) -> bool:
+        """Whether the index has its tables; the file is there a moment before them."""
+        try:
+            with closing(open_readonly(self.home.index_db)) as db:
+                return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'records'").fetchone() is not None
+        except FileNotFoundError:
+            return False
+
     def counts(self) -> Any:
         return count(self.home)
 

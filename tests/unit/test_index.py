@@ -7,7 +7,6 @@ from support.ledgers import Ledger, chunk, drop, dump, hexed, line, manifest, pe
 
 from reactord.errors import Conservation
 from reactord.ledger import reading
-from reactord.ledger.counts import Counts, count, fresh
 from reactord.ledger.journal import Entry, Place
 
 
@@ -201,11 +200,3 @@ def test_readers_cannot_write_and_say_when_there_is_nothing_to_read(ledger, home
     db.close()
     with pytest.raises(FileNotFoundError):
         open_readonly(home.ledger / "nothing.db")
-
-
-def test_an_index_whose_tables_are_not_made_yet_has_nothing_to_count(home):
-    """A reader that comes in the first milliseconds of a new home."""
-    home.index_db.touch()
-
-    assert count(home) == Counts()
-    assert fresh(home, 0) == 0
