@@ -29,6 +29,7 @@ async def work(services: Services, job: Job) -> Next:
     began = services.clock()
     deadline = began + settings.training_slot_timeout_s
     since = float(job.facts.get("waits_since") or began)
+    told = False
     while True:
         now = services.clock()
         decision = negotiate(look_around(services, job), request_of(services, job, now, since))
@@ -44,6 +45,8 @@ async def work(services: Services, job: Job) -> Next:
         if now >= deadline:
             again = {"not_before": now + settings.resource_check_interval_s, "waits_since": since}
             return Next("requeue", why, again)
+        if not told:  # once a round, not every few seconds: each is an event
+            job, told = services.machine.learn(job, now, waits_for=why), True
         await asyncio.sleep(min(settings.resource_check_interval_s, deadline - now))
 
 
@@ -74,7 +77,7 @@ def _start(services: Services, job: Job, decision: Grant | Shrink, fence: int) -
     spec = write_spec(services, job, plan.hyper, fence)
     shrunk = decision.why if isinstance(decision, Shrink) else None
     facts = {
-        "upto": spec.upto, "version": spec.version, "model_id": spec.model_id, "waits_since": None,
+        "upto": spec.upto, "version": spec.version, "model_id": spec.model_id, "waits_since": None, "waits_for": None,
         "peak_bytes": plan.peak_bytes, "granted_bytes": decision.granted_bytes, "stage_peaks": dict(plan.stages),
         "shrunk": shrunk, "fence": fence,
     }  # fmt: skip

@@ -155,6 +155,13 @@ def test_the_job_at_work_shows_its_bar_loss_and_eta(house):
     assert "1 waiting" in words
 
 
+def test_a_job_that_waits_for_memory_says_what_was_measured(house, capsys):
+    house.job("job-1", ("admit", "its turn"), waits_for="needs 4.0 GiB, 1.0 GiB can be given")
+    with house.running():
+        assert "job-1 reserving: needs 4.0 GiB, 1.0 GiB can be given" in shown(house)
+        assert as_json(house, capsys)[1]["job"]["cause"] == "needs 4.0 GiB, 1.0 GiB can be given"
+
+
 def test_a_stage_without_steps_shows_what_it_does(house):
     house.job("job-1", ("admit", "its turn"), ("start", "granted"))
     house.step("job-1", 24)

@@ -93,6 +93,16 @@ async def test_a_job_that_does_not_fit_is_queued_again_with_the_numbers_and_reme
     assert world.slot.takes == []  # what nobody can use is not taken
 
 
+async def test_while_a_job_waits_everybody_can_read_what_for_and_the_journal_is_not_filled_with_it(world, machine):
+    object.__setattr__(world.settings, "training_slot_timeout_s", 1.0)
+    machine.free(1.5)
+
+    await _once(world)
+
+    assert "1.5 GiB of 64.0 GiB are available" in world.job().facts["waits_for"]
+    assert [event.topic for event in world.store.events()].count("job.fact") == 1
+
+
 async def test_a_job_that_may_not_fit_chooses_its_examples_and_is_cut_only_when_their_length_is_known(world, machine):
     machine.free(8)
     first = await _once(world, hyper={"pairs_per_batch": 8})
