@@ -22,7 +22,8 @@ TRAINER_BYTES = 550 * MIB
 KEPT_PER_CELL = 32
 #: bytes per token and vocabulary entry: logits, their softmax and gradients (ML.md 5)
 HEAD_BYTES = 19
-#: batches of many lengths leave holes in a heap that hands nothing back (worker/train.py keeps freed memory)
+#: batches of many lengths leave holes in a heap that hands nothing back (worker/train.py keeps freed memory): 2.2 in
+#: three runs of 20 steps on answers of a day, 1.3 in two steps on examples of one length (benchmarks/memory.py)
 HOLES = 2.2
 #: gradient, and the two moments of AdamW, all in float32
 OPTIMIZER_BYTES = 4 + 4 + 4 + 4

@@ -176,18 +176,27 @@ def test_groups_that_a_killed_daemon_left_behind_are_swept(group):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS accepts the limit and does not keep it")
-def test_one_huge_allocation_fails_inside_the_worker(workdir):
-    workdir.grant_path.write_text(json.dumps({"hard_bytes": 128 * MIB}))
+@pytest.mark.parametrize("granted", [True, False])
+def test_one_huge_allocation_fails_inside_the_worker_and_only_there(workdir, granted):
+    hard = 128 * MIB
+    if granted:
+        workdir.grant_path.write_text(json.dumps({"hard_bytes": hard}))
     script = (
         "import sys; from pathlib import Path; from reactord.workdir import WorkDir;"
         "from reactord.worker.limits import keep_to; print(keep_to(WorkDir(Path(sys.argv[1]))));"
-        "print(open('/proc/self/oom_score_adj').read().strip(), flush=True); bytearray(64 << 20); bytearray(256 << 30)"
+        "print(open('/proc/self/oom_score_adj').read().strip(), flush=True);"
+        "bytearray(64 << 20); print(len(bytearray(int(sys.argv[2]))))"  # untouched: it costs the machine nothing
     )
-    done = subprocess.run([sys.executable, "-c", script, str(workdir.root)], capture_output=True, text=True, timeout=60,
-                          check=False)  # fmt: skip
+    huge = hard + RESERVED_BYTES + 256 * MIB
+    done = subprocess.run([sys.executable, "-c", script, str(workdir.root), str(huge)], capture_output=True, text=True,
+                          timeout=60, check=False)  # fmt: skip
 
-    assert done.stdout.split() == [str(128 * MIB + RESERVED_BYTES), "1000"]  # and the kernel's first choice
-    assert "MemoryError" in done.stderr
+    first_choice = "1000"  # of the kernel, should the machine run out
+    if granted:
+        assert done.stdout.split() == [str(hard + RESERVED_BYTES), first_choice]
+        assert "MemoryError" in done.stderr
+    else:
+        assert done.stdout.split() == ["None", first_choice, str(huge)]
 
 
 @pytest.mark.parametrize("said", [None, "", "{}", "[]", '{"hard_bytes": 0}', '{"hard_bytes": "x"}'])
