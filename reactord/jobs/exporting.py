@@ -37,6 +37,8 @@ async def work(services: Services, job: Job) -> Next:
 def _against_who_is_deployed(services: Services, job: Job) -> None:
     """A model that was deployed while this job waited is the one to be better than; an older judgement is void."""
     workdir, deployed = WorkDir(services.home.jobs / job.id), services.store.deployed()
+    if deployed and "gguf" not in deployed.facts:  # it cannot be named
+        return
     spec, incumbent = workdir.spec(), Path(deployed.facts["gguf"]) if deployed else None
     if spec.incumbent_gguf != incumbent:
         workdir.set_outcome_aside("judge", job.fence)
