@@ -4,6 +4,7 @@
     +-- BadInput              the sender's mistake: 4xx, or quarantine with a reason
     |   +-- BadRecord         bytes on the bus that are not what their name says
     |   +-- BadRequest        a job nobody can run as it was asked for
+    |   +-- NothingToLearn    no fault of anybody: the records so far make no dataset
     |   +-- TooLarge          http/intake.py: a body beyond its bound
     +-- EnvironmentTrouble    a state of the machine, left by itself when the cause is gone
     |   +-- DiskFull
@@ -15,6 +16,7 @@
     |   +-- NotRunning        cli/presence.py: there is no daemon to ask
     +-- IllegalTransition     jobs/machine.py: the table has no such edge, or a newer run moved the job
     +-- WorkerLost            jobs/worker_process.py: a worker ended without an outcome
+    +-- ColdOptimizer         worker/warm.py: a run was about to go on with an optimiser that has forgotten it
     +-- Conservation          received != accounted for: a bug, and the job stops
     +-- Stopped               SIGTERM asked this worker to checkpoint and leave
 
@@ -27,7 +29,7 @@ from __future__ import annotations
 class ReactordError(Exception):
     """Something reactord can name. The message says what to do next."""
 
-    #: which of the causes in `workdir.Cause` a worker reports for it
+    #: which of the causes in jobs/attempts.py a worker reports for it
     cause = "bug"
 
 
@@ -43,6 +45,12 @@ class BadRecord(BadInput):
 
 class BadRequest(BadInput):
     """This job cannot be run as it was asked for."""
+
+
+class NothingToLearn(BadInput):
+    """The records so far make no dataset that could be learned from and judged by."""
+
+    cause = "no_data"
 
 
 class EnvironmentTrouble(ReactordError):

@@ -140,6 +140,11 @@ class Home:
         return self.reactor / "daemon.json"
 
     @property
+    def births(self) -> Path:
+        """Why a job is born next, or is not: what `reactord status` shows of it."""
+        return self.reactor / "births.json"
+
+    @property
     def ledger(self) -> Path:
         return self.reactor / "ledger"
 

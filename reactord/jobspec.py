@@ -37,7 +37,11 @@ class Hyper(BaseModel):
     beta: float = Field(0.1, gt=0, le=10)
     sft_weight: float = Field(2.0, ge=0, le=100)
     checkpoint_every_steps: int = Field(4, ge=1, le=10_000)
+    #: or after so many seconds, whichever comes first
+    checkpoint_every_s: float = Field(300.0, ge=1, le=86_400)
     keep_checkpoints: int = Field(2, ge=1, le=100)
+    #: what checkpoints may take on disk; the newest two are kept whatever they take
+    checkpoint_budget_mb: int = Field(20 * 1024, ge=1, le=10 * 1024 * 1024)
     max_length_tokens: int = Field(512, ge=16, le=32_768)
 
 

@@ -42,6 +42,7 @@ SAID: dict[str, announce.Progress] = {
     State.COMPLETED: "completed",
     State.FAILED: "failed",
     State.CANCELLED: "failed",
+    State.SKIPPED: "failed",  # Body knows no other end without a model; the facts beside it tell the state
     State.REJECTED: "failed",
     State.ROLLED_BACK: "failed",
 }

@@ -1,6 +1,7 @@
 """What does a job directory contain? The protocol between the daemon and the worker.
 
-    spec.json              what to do; written by the daemon, and not touched once a dataset is chosen
+    spec.json              what to do; written by the daemon. Once a dataset is chosen only two things may change: the
+                           batch gets smaller after a run that was too large; the model to be better than, a newer one
     dataset                link to datasets/<sha256>
     worker.json            who works here: pid, process start, boot id, stage - enough to adopt or bury a worker
     progress.jsonl         append-only, one object a line: at, stage, kind (note, work, step, checkpoint), data
@@ -8,6 +9,8 @@
     artifacts/             adapter/, *.gguf while in the making
     outcome-<stage>.json   written once, atomically: success with facts, or an error class and the next thing to do
     judgement.json         the gate's evidence and verdict
+    grant.json             what memory the daemon granted the worker; the worker limits itself by it
+    pressure               how short of memory the machine is, while it is; read by the trainer between steps
 
 The directory is everything a worker needs and everything it leaves, so it runs the same way in another process, under
 torchrun, or on another machine after a copy.
@@ -32,6 +35,7 @@ STAGES: tuple[Stage, ...] = ("prepare", "train", "export", "judge")
 #: exit status of a worker that was asked to stop: EX_TEMPFAIL, "run me again"
 EXIT_STOPPED = 75
 MAX_PROGRESS_LINE_BYTES = 32 * 1024
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,14 @@ class WorkDir:
     @property
     def judgement_path(self) -> Path:
         return self.root / "judgement.json"
+
+    @property
+    def grant_path(self) -> Path:
+        return self.root / "grant.json"
+
+    @property
+    def pressure_path(self) -> Path:
+        return self.root / "pressure"
 
     @property
     def worker_log(self) -> Path:
@@ -123,6 +135,14 @@ class WorkDir:
         path = self.outcome_path(stage)
         if path.exists():
             durable.move(path, path.with_name(f"outcome-{stage}.run-{fence}.json"))
+
+
+def boot_id() -> str:
+    """Which boot of the machine this is; empty where the system does not say."""
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
 
 
 def parse_progress(line: bytes) -> dict[str, Any] | None:

@@ -179,4 +179,5 @@ def _next(job: Job, work: WorkDir) -> list[str]:
         "rejected": [f"why: {safe(job.cause)}", f"less {text.path_text(work.judgement_path)}"],
         "rolled_back": [f"why: {safe(job.cause)}", "reactord models"],
         "cancelled": ["reactord train"],
+        "skipped": [f"why: {safe(job.cause)}", "reactord ledger"],
     }.get(job.state, ["reactord status -w", f"reactord cancel {job.id}"])

@@ -14,6 +14,7 @@ from reactord.cli.exits import DEGRADED, NOT_RUNNING, OK
 from reactord.cli.text import Paint, clip, duration, number, safe
 from reactord.cli.view import SCHEMA_VERSION, SCORES, Problem, Progress, View, look, scores_of
 from reactord.home import Home
+from reactord.jobs.states import State
 from reactord.ledger.counts import Counts
 from reactord.ledger.state import Job, Model
 
@@ -73,10 +74,11 @@ def as_json(view: View) -> dict[str, Any]:
         "heard_at": daemon.heard_at,
         "memory_bytes": daemon.memory_bytes,
         "ledger": view.counts and counts_json(view.counts),
-        "job": job and {"id": job.id, "state": job.state, "cause": job.cause, "attempt": job.attempt,
+        "job": job and {"id": job.id, "state": job.state, "cause": why(job), "attempt": job.attempt,
                         "created_at": job.created_at, "updated_at": job.updated_at,
                         "progress": view.progress and asdict(view.progress)},
-        "queue": {"queued": view.queued, "fresh": view.fresh, "threshold": daemon.experience_threshold},
+        "queue": {"queued": view.queued, "fresh": view.fresh, "threshold": daemon.experience_threshold,
+                  **view.births.as_json(view.at)},
         "model": model and {"model_id": model.model_id, "version": model.version, "job_id": model.job_id,
                             "deployed_at": model.facts.get("deployed_at"), "gguf": model.facts.get("gguf"),
                             "size_bytes": model.facts.get("size_bytes"),
@@ -163,7 +165,7 @@ def _job(view: View) -> list[str]:
         if last is None:
             return ["none yet"]
         return [f"none at work; last: {last.id} {last.state} {duration(view.at - last.updated_at)} ago"]
-    return [f"{job.id} {job.state}: {safe(job.cause)}", *progress_lines(job, view.progress or Progress())]
+    return [f"{job.id} {job.state}: {safe(why(job))}", *progress_lines(job, view.progress or Progress())]
 
 
 def progress_lines(job: Job, progress: Progress) -> list[str]:
@@ -194,6 +196,7 @@ def _queue(view: View, width: int) -> list[str]:
         items.append(f"{view.fresh} of {threshold} new experiences that start the next job")
     elif view.fresh is not None:
         items += [f"{view.fresh} new experiences since the last job", "start one: reactord train"]
+    items += view.births.words(view.at)
     return parts.wrapped("", items, width)
 
 
@@ -215,6 +218,12 @@ def _model(model: Model | None, now: float, width: int) -> list[str]:
 def _problem(problem: Problem, now: float) -> list[str]:
     when = f"{duration(now - problem.at)} ago: " if problem.at is not None else ""
     return [when + safe(problem.text), f"→ {problem.command}"]
+
+
+def why(job: Job) -> str:
+    """Why it is in its state; of one that waits for memory or the slot, what it waits for."""
+    waits_for = job.facts.get("waits_for")
+    return str(waits_for) if job.state == State.RESERVING and waits_for else job.cause
 
 
 def one_line(view: View) -> str:

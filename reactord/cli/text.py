@@ -27,6 +27,7 @@ STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "
 STATE_STYLES = {
     "queued": "dim", "reserving": "yellow", "training": "cyan", "exporting": "cyan", "deploying": "cyan",
     "completed": "green", "rejected": "yellow", "rolled_back": "yellow", "failed": "red", "cancelled": "dim",
+    "skipped": "dim",
     "deployed": "green", "superseded": "dim", "candidate": "cyan",
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from reactord.cli import presence
+from reactord.cli import births, presence
 from reactord.cli.text import path_text
 from reactord.home import Home
 from reactord.ipc.room import Room
@@ -86,6 +86,7 @@ class View:
     models: list[Model] = field(default_factory=list)  # newest first
     progress: Progress | None = None  # of the current job
     problems: list[Problem] = field(default_factory=list)
+    births: births.Births = field(default_factory=births.Births)  # why a job is born next, or is not
 
     @property
     def job(self) -> Job | None:
@@ -115,6 +116,8 @@ def look(home: Home, now: float) -> View:
     daemon = _attempt(lambda: presence.look(home), problems) or presence.Daemon(running=False, state="unknown")
     view = View(home, now, daemon, problems=problems)
     view.counts = _attempt(lambda: count(home), problems)
+    if daemon.running:
+        view.births = _attempt(lambda: births.look(home), problems) or view.births
     rows = _attempt(lambda: _read_rows(home), problems)
     if rows is not None:
         view.jobs, view.live, view.models = rows
@@ -193,6 +196,8 @@ def _standing(view: View) -> list[Problem]:
         found.append(Problem(trouble, "free some space: reactord doctor"))
     if view.counts is not None and not view.counts.balanced:
         found.append(Problem("the ledger does not balance; please report it", "reactord ledger --json"))
+    if view.births.is_paused(view.at):
+        found.append(Problem(view.births.pause_words, f"reactord jobs {view.births.paused_by}"))
     return found
 
 
@@ -213,4 +218,6 @@ def _recent(view: View) -> list[Problem]:
         for job in sorted(view.jobs, key=lambda job: -job.updated_at)
         if job.state in (State.FAILED, State.REJECTED, State.ROLLED_BACK) and view.at - job.updated_at < RECENT_S
     ]
+    if view.births.missed_at is not None and view.at - view.births.missed_at < RECENT_S:
+        ended.insert(0, Problem(view.births.missed_words, "reactord train", view.births.missed_at))
     return ended[:MAX_PROBLEMS]

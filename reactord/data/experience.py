@@ -80,6 +80,7 @@ class Experience:
     complex: bool  # the sender says this is no simple question
     chosen_model: str = "unknown"  # of a pair: who gave the better answer
     claim: str = ""  # of a pair: by what measure it was found better
+    confidence: float | None = None  # 0..1, the model's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,7 @@ def _read(record: StoredRecord) -> Experience:
         prompt=prompt, system=system or None, reply=reply, corrected=corrected,
         model=_text(layers, MODEL)[:MAX_ID_CHARS] or "unknown", outcome=outcome, rating=rating,
         opinion=opinion, complex=_text(layers, COMPLEXITY).casefold() not in ("", *SIMPLE),
+        confidence=_number(layers, ("confidence",), 0, 1),
     )  # fmt: skip
 
 

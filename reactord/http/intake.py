@@ -52,7 +52,7 @@ class _StartBody(BaseModel):
     dataset_path: Annotated[str, Field(max_length=4096)] | None = None
     use_dropbox: bool = False
     config: dict[str, Any] | None = None
-    priority: str = "normal"
+    priority: str | None = None
     recipe: str | None = None
     source: str | None = None
 

@@ -30,7 +30,12 @@ STAGE_NAMES = {"prepare": "formatting", "train": "training", "export": "quantizi
 STATE_OF_STAGE = {"export": State.EXPORTING, "judge": State.EXPORTING}
 
 #: how a job that brought no better model is told: Body knows only completed and failed
-NO_MODEL = {State.REJECTED: "rejected: ", State.ROLLED_BACK: "rolled back: ", State.FAILED: ""}
+NO_MODEL = {
+    State.REJECTED: "rejected: ",
+    State.ROLLED_BACK: "rolled back: ",
+    State.SKIPPED: "nothing to learn from: ",
+    State.FAILED: "",
+}
 TRAINING_FACTS = ("loss", "reward_accuracy", "steps", "peak_rss_mb", "train_s")
 STEP_METRICS = ("step", "loss", "reward_accuracy", "reward_margin", "learning_rate")
 STEP_PROGRESS = ("step", "total_steps", "step_s", "eta_s", "rss_mb")

@@ -1,7 +1,8 @@
-"""Who moves a job? One driver takes the next job through its states, one job at a time, and goes on after a crash.
+"""Who moves a job? One driver takes the next job through its states, and goes on after a crash.
 
-Each state has one coroutine that does its work and says what to fire next; every one can be run again from its start
-without harm. So recovery is nothing special: at start-up the live jobs are simply driven on.
+One job at a time, or as many as the settings allow (queue.py says which may run beside which). Each state has one
+coroutine that does its work and says what to fire next; every one can be run again from its start without harm. So
+recovery is nothing special: at start-up the live jobs are simply driven on.
 """
 
 from __future__ import annotations
@@ -13,14 +14,19 @@ import sqlite3
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from reactord.jobs import deploying, exporting, reserving, training
+from reactord.errors import EnvironmentTrouble
+from reactord.jobs import deploying, exporting, preflight, reserving, tidying, training
+from reactord.jobs.attempts import DAY_S, Cause
+from reactord.jobs.births import Births
 from reactord.jobs.machine import IllegalTransition
-from reactord.jobs.queue import next_job
+from reactord.jobs.nights import time_is_up
+from reactord.jobs.queue import PLACING, next_job
 from reactord.jobs.stages import ENVIRONMENT_PATIENCE_S, Next, Services, will_pass
 from reactord.jobs.states import LIVE, State
-from reactord.jobs.triggers import Growth, JobRequest, due, new_job_id, submit
-from reactord.jobs.worker_process import bury, rss_bytes
+from reactord.jobs.triggers import JobRequest, submit
+from reactord.jobs.worker_process import bury, is_working, rss_bytes
 from reactord.ledger.state import Job
+from reactord.settings import Settings
 from reactord.workdir import WorkDir
 
 log = logging.getLogger("reactord.jobs")
@@ -31,6 +37,10 @@ LOOK_EVERY_S = 1.0
 CHECKPOINT_PAUSE_S = 30.0
 #: a disk that refused is asked again after so long
 TROUBLE_S = 5.0
+#: a job for which the disk has no room is looked at again so often
+ROOM_EVERY_S = 60.0
+#: what the stages of a state may take together beyond their own deadlines
+SLACK_S = 600.0
 
 Work = Callable[[Services, Job], Coroutine[Any, Any, Next]]
 WORK: dict[str, Work] = {
@@ -48,20 +58,34 @@ class Driver:
 
     def __init__(self, services: Services, moved: Callable[[Job], None]) -> None:
         self.services, self.moved = services, moved
-        self.trouble: str | None = None  # why jobs cannot go on now, in words
-        self.running: str | None = None  # id of the job being driven
-        self._work: asyncio.Task[Next] | None = None
+        self._troubles: dict[str, str] = {}  # id of a job, or none -> why it cannot go on now, in words
+        self._driven: dict[str, asyncio.Task[None]] = {}  # the jobs that are being driven
+        self._work: dict[str, asyncio.Task[Next]] = {}  # the work of the state in which each of them is
+        self._placing: str | None = None  # the one of them that may be judged and deployed
+        self._held: dict[str, float] = {}  # a job that met a trouble is not driven on before this time of the loop
+        self._tidying: set[asyncio.Task[None]] = set()
         self._stops: dict[str, Next] = {}  # what becomes of a running job that was told to stop
         self._wake = asyncio.Event()
+        self._recovered = False
         self.draining = False  # no queued job is admitted any more
+        self.births = Births(services, self._born)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why jobs cannot go on now, in words."""
+        return next(iter(self._troubles.values()), None)
+
+    @property
+    def running(self) -> str | None:
+        """The job that is being driven; of several the one that was taken up first."""
+        return next(iter(self._driven), None)
 
     # -- asked for from outside --------------------------------------------------------------------------------------
     def submit(self, request: JobRequest, cause: str) -> tuple[Job, bool]:
         """Queue a job (idempotent by its id)."""
         job, new = submit(self.services.store, request, self.services.clock(), cause)
         if new:
-            self.moved(job)
-            self._wake.set()
+            self._born(job)
         return job, new
 
     def cancel(self, job_id: str) -> Job | None:
@@ -79,12 +103,9 @@ class Driver:
         return job
 
     def checkpoint(self, why: str) -> str | None:
-        """Have the running worker write down what it learned: its job queues and goes on from there. Returns its id."""
-        job = self.services.store.job(self.running) if self.running else None
-        if job is None or (trigger := ON_SHUTDOWN.get(State(job.state))) is None:
-            return None
-        self._stop_work(job.id, Next(trigger, why, {"not_before": self.services.clock() + CHECKPOINT_PAUSE_S}))
-        return job.id
+        """Have each running worker write down what it learned: its job queues and goes on from there. Returns an id."""
+        pause = {"not_before": self.services.clock() + CHECKPOINT_PAUSE_S}
+        return next(iter(self._stop_all(why, pause)), None)
 
     def drain(self, why: str) -> None:
         """Admit no more jobs until the next start; what runs may end."""
@@ -98,21 +119,30 @@ class Driver:
         comes: it may have a worker.
         """
         first = job_id not in self._stops
+        if first:
+            self._held.pop(job_id, None)
         if first or what.trigger == "cancel":
             self._stops[job_id] = what
-        if first and self.running == job_id and self._work is not None:
-            self._work.cancel()
+        if first and (work := self._work.get(job_id)):
+            work.cancel()
         self._wake.set()
+
+    def _stop_all(self, why: str, facts: dict[str, Any]) -> list[str]:
+        """Have every driven job checkpoint and queue again; one that is being placed goes on. Returns their ids."""
+        jobs = [job for job in self.services.store.live_jobs() if job.id in self._driven]
+        stopped = [job.id for job in jobs if State(job.state) in ON_SHUTDOWN]
+        for job in jobs:
+            if trigger := ON_SHUTDOWN.get(State(job.state)):
+                self._stop_work(job.id, Next(trigger, why, facts))
+        return stopped
 
     def _stop_for_lost_slot(self) -> None:
         """Somebody else trains now: checkpoint, and queue again."""
-        job = self.services.store.job(self.running) if self.running else None
-        if job is not None and (trigger := ON_SHUTDOWN.get(State(job.state))):
-            self._stop_work(job.id, Next(trigger, "the training slot was lost"))
+        self._stop_all("the training slot was lost", {"end_reason": Cause.LOST_LOCK})
 
     def worker_rss_bytes(self) -> int:
-        """Resident bytes of the worker that runs now; 0 when there is none."""
-        return rss_bytes(WorkDir(self.services.home.jobs / self.running)) if self.running else 0
+        """Resident bytes of the workers that run now; 0 when there is none."""
+        return sum(rss_bytes(WorkDir(self.services.home.jobs / job_id)) for job_id in self._driven)
 
     # -- the loop ----------------------------------------------------------------------------------------------------
     async def run(self) -> None:
@@ -120,45 +150,102 @@ class Driver:
         self.services.slot.lost = self._stop_for_lost_slot
         for job in self.services.store.jobs():
             self._looked_at(job)
-        recovered = False
-        while True:
-            now = self.services.clock()
-            try:
-                if not recovered:
-                    await training.take_again(self.services)
-                    recovered = True
-                live = self.services.store.live_jobs()
-                if self.draining:
-                    live = [job for job in live if job.state != State.QUEUED]
-                if chosen := next_job(live, now):
-                    await self._drive(chosen)
-                    self.trouble = None
-                    continue
-                self._bear(now)
-                self.trouble = None
-            except Exception as trouble:
-                if not will_pass(trouble):
-                    raise
-                self._show(trouble)
-            with contextlib.suppress(TimeoutError):  # and no wait_for: before Python 3.12 it can swallow a cancellation
-                async with asyncio.timeout(TROUBLE_S if self.trouble else LOOK_EVERY_S):
-                    await self._wake.wait()
-            self._wake.clear()
+        try:
+            while True:
+                try:
+                    self._look()
+                    if not self._recovered:
+                        await training.take_again(self.services)
+                        await tidying.at_start(self.services)
+                        self._recovered = True
+                        continue
+                    self._troubles.pop("", None)
+                except Exception as trouble:
+                    if not will_pass(trouble):
+                        raise
+                    self._show("", trouble)
+                # no wait_for: before Python 3.12 it can swallow a cancellation
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(TROUBLE_S if self.trouble else LOOK_EVERY_S):
+                        await self._wake.wait()
+                self._wake.clear()
+        finally:
+            await self._let_go()
 
-    def _show(self, trouble: Exception) -> None:
+    def _look(self) -> None:
+        """Take up every job that may run now; then see what else there is to do."""
+        for job_id in [job_id for job_id, task in self._driven.items() if task.done()]:
+            self._ended(job_id, self._driven.pop(job_id))
+        now = self.services.clock()
+        self.births.go_on(self.services.store.live_jobs(), now)
+        while chosen := self._next(now):
+            task = asyncio.create_task(self._drive(chosen), name=chosen.id)
+            self._driven[chosen.id] = task
+            task.add_done_callback(lambda _: self._wake.set())
+        if not self._recovered:
+            return
+        self._leave_in_time(now)
+        self.births.look(now)
+
+    def _leave_in_time(self, now: float) -> None:
+        """A run of the night ends before its night does."""
+        for job in self.services.store.live_jobs():
+            trigger = ON_SHUTDOWN.get(State(job.state))
+            if trigger and job.id not in self._stops and time_is_up(job.facts, now):
+                self._stop_work(job.id, self.births.leave(job, trigger, now))
+
+    def _next(self, now: float) -> Job | None:
+        """A job that was told to stop goes first: it only has to be buried."""
+        live, at_once = self.services.store.live_jobs(), self.services.settings.max_concurrent_training_jobs
+        if not self._recovered:  # who works already is adopted at once; what chooses records must wait
+            live = [job for job in live if is_working(WorkDir(self.services.home.jobs / job.id))]
+        if self.draining:
+            live = [job for job in live if job.state != State.QUEUED or job.id in self._driven]
+        stopped = (job for job in live if job.id in self._stops and job.id not in self._driven)
+        chosen = next(stopped, None) or next_job(live, now, driven=self._driven, at_once=at_once)
+        if chosen is None or self._held.get(chosen.id, 0.0) > asyncio.get_running_loop().time():
+            return None
+        return chosen
+
+    def _ended(self, job_id: str, task: asyncio.Task[None]) -> None:
+        """A job is driven no further now: it is finished, or queued, or waits for its turn, or met a trouble."""
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            self._troubles.pop(job_id, None)
+        elif isinstance(error, Exception) and will_pass(error):
+            self._held[job_id] = asyncio.get_running_loop().time() + TROUBLE_S
+            self._show(job_id, error)
+        else:
+            raise error
+
+    def _tidy(self, job: Job) -> None:
+        """Free the scratch of a job that is over, beside everything else; what is missed here is done at a start."""
+        task = asyncio.create_task(tidying.after(self.services, job), name=f"{job.id}:tidy")
+        self._tidying.add(task)
+        task.add_done_callback(self._tidied)
+
+    def _tidied(self, task: asyncio.Task[None]) -> None:
+        self._tidying.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.warning("%s: %s; the next start tries again", task.get_name(), error)
+
+    async def _let_go(self) -> None:
+        """The daemon stops: every worker checkpoints at the same time."""
+        for task in self._driven.values():
+            task.cancel()
+        if self._driven:
+            await asyncio.wait(self._driven.values())
+
+    def _show(self, job_id: str, trouble: Exception) -> None:
         """The state that was being worked on is worked on again; until then everybody can read why it waits."""
         words = str(trouble) or type(trouble).__name__
-        if words != self.trouble:
+        if words != self._troubles.get(job_id):
             log.error("the job waits: %s. It goes on by itself when the cause is gone.", words)
-        self.trouble = words
+        self._troubles[job_id] = words
 
-    def _bear(self, now: float) -> None:
-        inbox, store = self.services.inbox, self.services.store
-        intake = inbox.intake
-        if intake.fresh_after < inbox.looked_upto:
-            return  # the ingest thread has not counted anew yet
-        if cause := due(self.services.settings, Growth(intake.fresh, intake.last_arrival_at), store.jobs(), now):
-            self.submit(JobRequest(job_id=new_job_id(now), born_of="threshold"), cause)
+    def _born(self, job: Job) -> None:
+        self.moved(job)
+        self._wake.set()
 
     def _looked_at(self, job: Job) -> None:
         """No job is born again for records that one has looked at, even if it found nothing to learn in them."""
@@ -167,18 +254,42 @@ class Driver:
 
     async def _drive(self, job: Job) -> None:
         """Take one job as far as it goes now: to a terminal state, or back into the queue."""
-        self.running = job.id
         try:
             if job.state == State.QUEUED:
-                job = self._fire(job, Next("admit", "its turn"))
-            while job.state in WORK:
+                job = self._admit(job)
+            while job.state in WORK and (job.id in self._stops or self._may_place(job)):
                 job = self._go(job, await self._do(job))
         except IllegalTransition as moved:
+            self._stops.pop(job.id, None)  # what it was told does not fit what it has become
             log.warning("job %s: %s", job.id, moved)
         finally:
-            self.running = None
-            if job.state not in LIVE or job.state == State.QUEUED:
+            if self._placing == job.id:
+                self._placing = None
+            alone = all(task.done() for job_id, task in self._driven.items() if job_id != job.id)
+            if alone and (job.state not in LIVE or job.state == State.QUEUED):
                 self.services.slot.release()
+
+    def _admit(self, job: Job) -> Job:
+        """Begin, unless it waited too long, or would write more than the disk can take."""
+        now, settings = self.services.clock(), self.services.settings
+        if job.id in self._stops:
+            return self._fire(job, self._stops[job.id])
+        if now - job.created_at > settings.queue_deadline_s and not job.facts.get("nights"):
+            days = settings.queue_deadline_s / DAY_S
+            words = f"it waited in the queue for {days:.1f} days ({job.cause}); mend that and ask again: reactord train"
+            return self._fire(job, Next("fail", words, {"end_reason": Cause.DEADLINE}))
+        if lacking := preflight.lacks_room(self.services, job):
+            facts = {"end_reason": Cause.DISK_FULL, "not_before": now + ROOM_EVERY_S}
+            return self.services.machine.learn(job, now, because=lacking, **facts)
+        return self._fire(job, Next("admit", "its turn"))
+
+    def _may_place(self, job: Job) -> bool:
+        """One at a time is judged and deployed; the others wait in their state until it is their turn."""
+        if job.state in PLACING:
+            if self._placing not in (None, job.id):
+                return False
+            self._placing = job.id
+        return True
 
     def _go(self, job: Job, what: Next) -> Job:
         """Fire what the work of a state said; if that cannot be, its author made a mistake."""
@@ -195,12 +306,12 @@ class Driver:
         if job.id in self._stops:
             await bury(workdir)
             return self._stops[job.id]
-        self._work = asyncio.create_task(WORK[job.state](self.services, job), name=f"{job.id}:{job.state}")
+        work = self._work[job.id] = asyncio.create_task(self._in_time(job), name=f"{job.id}:{job.state}")
         try:
-            what = await asyncio.shield(self._work)
+            what = await asyncio.shield(work)
             return self._stops.get(job.id, what)
         except asyncio.CancelledError:
-            if job.id in self._stops and self._work.cancelled():
+            if job.id in self._stops and work.cancelled():
                 await bury(workdir)
                 return self._stops[job.id]
             await self._interrupt(job, workdir)
@@ -210,14 +321,25 @@ class Driver:
                 raise
             return _bug(job, error)
         finally:
-            self._work = None
+            del self._work[job.id]
+
+    async def _in_time(self, job: Job) -> Next:
+        """The work of a state. What is not done in time is shown as a trouble, and done again from its start."""
+        limit_s = _limits_s(self.services.settings)[State(job.state)]
+        try:
+            async with asyncio.timeout(limit_s) as clock:
+                return await WORK[job.state](self.services, job)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            raise EnvironmentTrouble(f"{job.state} took longer than {limit_s:.0f} s; see `reactord logs`") from None
 
     async def _interrupt(self, job: Job, workdir: WorkDir) -> None:
         """The daemon is stopping: the worker checkpoints and leaves, and the state says why."""
-        assert self._work is not None
+        work = self._work[job.id]
         if job.id not in self._stops:
-            self._work.cancel()
-        await asyncio.wait([self._work])
+            work.cancel()
+        await asyncio.wait([work])
         await bury(workdir)
         trigger = ON_SHUTDOWN.get(State(job.state))
         what = self._stops.get(job.id, trigger and Next(trigger, "the daemon was stopped"))
@@ -233,9 +355,22 @@ class Driver:
             job.id, what.trigger, self.services.clock(), cause=what.cause, attempt=what.attempt, fence=fence, **facts
         )
         self._stops.pop(job.id, None)
+        self._troubles.pop(job.id, None)
         self._looked_at(moved)
         self.moved(moved)
+        if moved.state not in LIVE:
+            self._tidy(moved)
         return moved
+
+
+def _limits_s(settings: Settings) -> dict[State, float]:
+    """How long the work of each state may take: its stages (which have deadlines of their own), and a bit."""
+    return {
+        State.RESERVING: settings.training_slot_timeout_s + SLACK_S,
+        State.TRAINING: settings.prepare_deadline_s + settings.train_deadline_s + SLACK_S,
+        State.EXPORTING: settings.export_deadline_s + settings.judge_deadline_s + SLACK_S,
+        State.DEPLOYING: settings.deploy_deadline_s,
+    }
 
 
 def _bug(job: Job, error: Exception) -> Next:

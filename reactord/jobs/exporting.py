@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from reactord.ipc import announce
 from reactord.jobs import models
 from reactord.jobs.stages import Next, Services, StageFailed, run_stage
 from reactord.ledger.state import Job
+from reactord.workdir import WorkDir
 
-REPORTED = ("base", "candidate", "chosen", "verdict", "reasons", "size_bytes", "sha256")
+REPORTED = ("base", "candidate", "incumbent", "chosen", "verdict", "reasons", "size_bytes", "sha256")
 
 
 async def work(services: Services, job: Job) -> Next:
     """Export, then judge."""
+    _against_who_is_deployed(services, job)
     try:
         exported = await run_stage(services, job, "export")
         judged = await run_stage(services, job, "judge")
@@ -29,6 +32,17 @@ async def work(services: Services, job: Job) -> Next:
     reasons = "; ".join(judged.get("reasons", []))
     _remember_rejected(services, replace(job, facts={**job.facts, **facts}))
     return Next("reject", f"the candidate is not better: {reasons}", facts)
+
+
+def _against_who_is_deployed(services: Services, job: Job) -> None:
+    """A model that was deployed while this job waited is the one to be better than; an older judgement is void."""
+    workdir, deployed = WorkDir(services.home.jobs / job.id), services.store.deployed()
+    if deployed and "gguf" not in deployed.facts:  # it cannot be named
+        return
+    spec, incumbent = workdir.spec(), Path(deployed.facts["gguf"]) if deployed else None
+    if spec.incumbent_gguf != incumbent:
+        workdir.set_outcome_aside("judge", job.fence)
+        workdir.create(spec.model_copy(update={"incumbent_gguf": incumbent}))
 
 
 def _remember_rejected(services: Services, job: Job) -> None:

@@ -84,9 +84,9 @@ class JobMachine:
         log.info("job %s: %s -> %s (%s)", job_id, job.state, moved.state, cause)
         return moved
 
-    def learn(self, job: Job, now: float, **facts: Any) -> Job:  # noqa: ANN401 - JSON values
-        """Add facts to a job without moving it."""
-        known = replace(job, facts={**job.facts, **facts}, updated_at=now)
+    def learn(self, job: Job, now: float, because: str | None = None, **facts: Any) -> Job:  # noqa: ANN401 - JSON values
+        """Add facts to a job without moving it; `because` is why it is still where it is."""
+        known = replace(job, cause=because or job.cause, facts={**job.facts, **facts}, updated_at=now)
         with self.store.transaction():
             if not self.store.update_job(known, was=job.state):
                 raise IllegalTransition(f"job {job.id} was moved by a newer run; this one must stop")

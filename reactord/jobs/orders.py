@@ -38,7 +38,7 @@ class Orders:
                 born_of="command",
                 model_type=model_type,
                 recipe=payload.get("recipe"),
-                priority=payload.get("priority") or "normal",
+                priority=payload.get("priority") or None,
             )
         except ValidationError as invalid:
             first = invalid.errors()[0]

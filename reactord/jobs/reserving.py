@@ -1,122 +1,122 @@
-"""May this job start now? Memory first, then the training slot.
+"""May this job start now? Memory first (jobs/negotiating.py), then the training slot.
 
-`negotiate` is pure: what the machine has, what Prime holds and what the job will need go in; a grant or a reason to
-wait comes out.
+Here the waiting is done and the answer written down: the numbers that the job may train with into its spec, what it was
+granted into its facts.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
+from reactord.jobs.launching import cloud_of
+from reactord.jobs.negotiating import Grant, Refuse, Request, Shrink, Snapshot, gib, negotiate
+from reactord.jobs.neighbours import at_work
+from reactord.jobs.planning import Plan, factors_of, plans
 from reactord.jobs.stages import Next, Services
+from reactord.jobs.surveying import bounds_of, hyper_of, policy_of, survey, work_of
 from reactord.jobs.versions import next_version
+from reactord.jobs.worker_process import is_working
 from reactord.jobspec import Hyper, JobSpec
 from reactord.ledger.state import Job
-from reactord.memory import Sizes, lora_peak_bytes
-from reactord.prime.snapshot import look
 from reactord.workdir import WorkDir
-
-GIB = 1024**3
-#: what a job is assumed to need before its base has been converted and can be planned for
-UNKNOWN_BASE_BYTES = 4 * GIB
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What the machine has, in bytes. `prime_bytes` is None when nobody could tell (unknown is not zero)."""
-
-    total_bytes: int
-    available_bytes: int
-    prime_bytes: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What a job will take at its peak, and what must stay free beside it."""
-
-    peak_bytes: int
-    headroom_bytes: int
-    limit_bytes: int  # MAX_TOTAL_MEMORY_GB: Prime and we together
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """The job fits."""
-
-    peak_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """The job does not fit now; the reason in words."""
-
-    why: str
-
-
-def negotiate(snapshot: Snapshot, need: Need) -> Grant | Wait:
-    """Decide. Pure; never "try and see"."""
-    wanted = need.peak_bytes + need.headroom_bytes
-    if snapshot.available_bytes < wanted:
-        return Wait(
-            f"needs {_gib(need.peak_bytes)} and {_gib(need.headroom_bytes)} headroom,"
-            f" {_gib(snapshot.available_bytes)} are available"
-        )
-    limit = min(need.limit_bytes, snapshot.total_bytes)
-    prime = snapshot.prime_bytes or 0
-    if prime + wanted > limit:
-        return Wait(f"needs {_gib(wanted)} beside the {_gib(prime)} that Prime holds; the limit is {_gib(limit)}")
-    return Grant(need.peak_bytes)
-
-
-def predict_peak_bytes(base_hf: Path, hyper: Hyper) -> int:
-    """Peak resident bytes of a run on the base in `base_hf`: chosen and rejected of each pair at their full length."""
-    try:
-        sizes = Sizes.of(base_hf, hyper.lora_rank)
-    except FileNotFoundError:
-        return UNKNOWN_BASE_BYTES
-    return lora_peak_bytes(sizes, 2 * hyper.pairs_per_batch * hyper.max_length_tokens)
 
 
 async def work(services: Services, job: Job) -> Next:
     """Wait for memory and for the slot, then write the spec; back into the queue when it takes too long."""
     settings = services.settings
-    hyper = hyper_of(services, job)
     fence = services.store.next_fence()
-    deadline = services.clock() + settings.training_slot_timeout_s
+    began = services.clock()
+    deadline = began + settings.training_slot_timeout_s
+    since = float(job.facts.get("waits_since") or began)
+    told = False
     while True:
-        peak = predict_peak_bytes(newest_base(services), hyper)
-        headroom, limit = int(settings.memory_headroom_gb * GIB), int(settings.max_total_memory_gb * GIB)
-        prime = look(services.home, services.clock())
-        decision = negotiate(measure(prime.rss_bytes), Need(peak, headroom, limit))
-        why = decision.why if isinstance(decision, Wait) else None
-        why = why or await services.slot.take(fence, delegated=job.request["born_of"] == "http")
-        if why is None:
-            spec = write_spec(services, job, hyper, fence)
-            facts = {"upto": spec.upto, "version": spec.version, "model_id": spec.model_id, "peak_bytes": peak}
-            return Next("start", "memory and the training slot are granted", {**facts, "fence": fence})
+        now = services.clock()
+        decision = negotiate(look_around(services, job), request_of(services, job, now, since))
+        if isinstance(decision, Refuse):
+            return Next("fail", decision.why, {"end_reason": "never_fits", "waits_since": None})
+        if isinstance(decision, Grant | Shrink):
+            why = await services.slot.take(fence, delegated=job.request["born_of"] == "http")
+            if why is None:
+                return _start(services, job, decision, fence)
+        else:
+            why = decision.why
         now = services.clock()
         if now >= deadline:
-            return Next("requeue", why, {"not_before": now + settings.resource_check_interval_s})
+            again = {"not_before": now + settings.resource_check_interval_s, "waits_since": since}
+            return Next("requeue", why, again)
+        if not told:  # once a round, not every few seconds: each is an event
+            job, told = services.machine.learn(job, now, waits_for=why), True
         await asyncio.sleep(min(settings.resource_check_interval_s, deadline - now))
 
 
-def hyper_of(services: Services, job: Job) -> Hyper:
-    """The settings' numbers, with those that the request names."""
-    return Hyper.model_validate({**services.settings.hyper.model_dump(), **job.request.get("hyper", {})})
+def request_of(services: Services, job: Job, now: float, since: float) -> Request:
+    """What the job asks for: its plan and the smaller ones, as far as what it has done leaves a choice."""
+    settings, workdir = services.settings, WorkDir(services.home.jobs / job.id)
+    former = _settled(workdir)
+    recipe = former.recipe if former else job.request.get("recipe") or settings.recipe
+    work = work_of(services.home, recipe, former.hyper if former else hyper_of(settings, job.request), workdir)
+    factors = factors_of(services.store.db, recipe, work.base_hf)
+    only_batch = any(workdir.checkpoints.glob("step-*"))
+    return Request(
+        plans=plans(work, factors, bounds_of(settings, only_batch=only_batch)),
+        policy=policy_of(settings),
+        now=now,
+        waited_s=now - since,
+        cloud=cloud_of(),
+    )
 
 
-def newest_base(services: Services) -> Path:
-    """The Hugging Face folder of the base that was converted last (there is one per base model)."""
-    bases = sorted(services.home.base_models.glob("*/BASE.json"), key=lambda path: path.stat().st_mtime)
-    return bases[-1].parent / "hf" if bases else services.home.base_models / "none"
+def look_around(services: Services, job: Job) -> Snapshot:
+    """This machine now, and what our other jobs were granted."""
+    return survey(services.home, services.clock(), at_work(services.home, services.store, job))
+
+
+def _start(services: Services, job: Job, decision: Grant | Shrink, fence: int) -> Next:
+    plan = decision.plan
+    spec = write_spec(services, job, plan.hyper, fence)
+    shrunk = decision.why if isinstance(decision, Shrink) else None
+    facts = {
+        "upto": spec.upto, "version": spec.version, "model_id": spec.model_id, "waits_since": None, "waits_for": None,
+        "peak_bytes": plan.peak_bytes, "granted_bytes": decision.granted_bytes, "stage_peaks": dict(plan.stages),
+        "shrunk": shrunk, "fence": fence,
+    }  # fmt: skip
+    cause = "memory and the training slot are granted"
+    return Next("start", f"{cause}, in a smaller form: {shrunk}" if shrunk else cause, facts)
+
+
+def outgrown(services: Services, job: Job) -> str | None:
+    """Why a job must reserve again: by now its base or its examples are known, and need more than was granted."""
+    if is_working(WorkDir(services.home.jobs / job.id)):  # an adopted worker trains by what it was granted
+        return None
+    granted = int(job.facts.get("granted_bytes") or 0)
+    asked: Plan = request_of(services, job, services.clock(), services.clock()).plans[0]
+    if not granted or asked.peak_bytes <= granted:
+        return None
+    return f"it is known now that {gib(asked.peak_bytes)} are needed, {gib(granted)} were granted"
+
+
+def tightened(services: Services, job: Job) -> Job:
+    """A job that was granted memory for examples of any length, or for any base, gives back what it does not need."""
+    granted = int(job.facts.get("granted_bytes") or 0)
+    asked: Plan = request_of(services, job, services.clock(), services.clock()).plans[0]
+    if not asked.known or asked.peak_bytes >= granted or is_working(WorkDir(services.home.jobs / job.id)):
+        return job
+    return services.machine.learn(
+        job, services.clock(), granted_bytes=asked.peak_bytes, peak_bytes=asked.peak_bytes,
+        stage_peaks=dict(asked.stages),
+    )  # fmt: skip
+
+
+def _settled(workdir: WorkDir) -> JobSpec | None:
+    """The spec of a job that has chosen its dataset: it goes on with the same work."""
+    if workdir.spec_path.exists() and (workdir.outcome("prepare") or {}).get("ok"):
+        return workdir.spec()
+    return None
 
 
 def write_spec(services: Services, job: Job, hyper: Hyper, fence: int) -> JobSpec:
-    """Write spec.json. Once a dataset is chosen, a later run continues the same work.
+    """Write spec.json. Once a dataset is chosen, a later run continues the same work, in smaller pieces if it must.
 
     Until then a job that waits for its owner to correct a setting goes by the corrected one; only which records it may
     look at is decided at its first start.
@@ -124,6 +124,9 @@ def write_spec(services: Services, job: Job, hyper: Hyper, fence: int) -> JobSpe
     settings, store, workdir = services.settings, services.store, WorkDir(services.home.jobs / job.id)
     former = workdir.spec() if workdir.spec_path.exists() else None
     if former and (workdir.outcome("prepare") or {}).get("ok"):
+        if hyper != former.hyper:
+            former = former.model_copy(update={"hyper": hyper})
+            workdir.create(former)
         return former
     deployed, datasets = store.deployed(), store.datasets()
     used = [model.version for model in store.models()] + [str(j.facts.get("version", "")) for j in store.jobs()]
@@ -145,13 +148,3 @@ def write_spec(services: Services, job: Job, hyper: Hyper, fence: int) -> JobSpe
     )
     workdir.create(spec)
     return spec
-
-
-def measure(prime_bytes: int | None) -> Snapshot:
-    """Look at this machine."""
-    memory = psutil.virtual_memory()
-    return Snapshot(int(memory.total), int(memory.available), prime_bytes)
-
-
-def _gib(size: int) -> str:
-    return f"{size / GIB:.1f} GiB"

@@ -11,17 +11,22 @@ from typing import Any
 from reactord.errors import EnvironmentTrouble
 from reactord.home import Home
 from reactord.ipc.inbox import Inbox
+from reactord.jobs.attempts import DAY_S, Cause, Ended, Past, after, cause_of, smaller
+from reactord.jobs.hanging import Limits
+from reactord.jobs.keeping import Keeper, allowance_of
+from reactord.jobs.launching import LAUNCHERS, LOCAL
+from reactord.jobs.learning import learn_peak
 from reactord.jobs.machine import JobMachine
+from reactord.jobs.neighbours import spare_beside
 from reactord.jobs.slot import Slot
-from reactord.jobs.worker_process import WorkerLost, bury, start
+from reactord.jobs.surveying import policy_of
+from reactord.jobs.worker_process import WorkerLost, WorkerProcess, bury, is_working
 from reactord.ledger.state import Job, Store
 from reactord.settings import Settings
 from reactord.workdir import Stage, WorkDir
 
-#: a broken environment (no disk, no model) is looked at again so often, for at most so long
-ENVIRONMENT_RETRY_S = 30.0
-ENVIRONMENT_PATIENCE_S = 24 * 3600.0
-ENVIRONMENT_CAUSES = ("disk_full", "missing_model", "environment")
+#: a trouble of the daemon itself (no disk) is waited for at most so long
+ENVIRONMENT_PATIENCE_S = DAY_S
 ENVIRONMENT_ERRNOS = frozenset({
     errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN,
     errno.EACCES, errno.EPERM,
@@ -74,40 +79,102 @@ async def run_stage(services: Services, job: Job, stage: Stage) -> dict[str, Any
     workdir = WorkDir(services.home.jobs / job.id)
     outcome = workdir.outcome(stage)
     if outcome is None:
-        if busy := await services.slot.take(job.fence, delegated=job.request["born_of"] == "http"):
-            await bury(workdir)
-            raise StageFailed(Next("preempt", busy))
         try:
-            worker = await start(workdir, stage)
-            outcome = await worker.finished(services.settings.stage_silence_s)
+            if not is_working(workdir):
+                await _take_slot(services, job)
+            outcome = await _kept(services, job, workdir, stage)
         except WorkerLost as lost:
-            raise StageFailed(_after_loss(services, job, workdir, stage, lost)) from None
+            raise StageFailed(_after(services, job, stage, lost.reason, str(lost))) from None
     if outcome.get("ok"):
         return outcome
-    raise StageFailed(_after_refusal(services, job, workdir, outcome))
+    cause, words = cause_of(outcome.get("cause")), str(outcome.get("message", "the worker gave no reason"))
+    what = _after(services, job, stage, cause, words)
+    if what.trigger == "preempt":
+        workdir.set_outcome_aside(stage, job.fence)
+    else:
+        what.facts.update(error=outcome.get("error"), counts=outcome.get("counts"))
+    raise StageFailed(what)
 
 
-def _after_loss(services: Services, job: Job, workdir: WorkDir, stage: Stage, lost: WorkerLost) -> Next:
-    """A worker that vanished is tried again from its checkpoint, a bounded number of times at one and the same place.
+async def _take_slot(services: Services, job: Job) -> None:
+    """Raises WorkerLost when somebody else has the slot; a worker of ours gives way."""
+    if busy := await services.slot.take(job.fence, delegated=job.request["born_of"] == "http"):
+        await bury(WorkDir(services.home.jobs / job.id))
+        raise WorkerLost(Cause.LOST_LOCK, busy)
 
-    A run that gets further between its deaths is not stuck: its attempts are counted anew.
-    """
-    if lost.reason == "stopped":
-        return Next("preempt", str(lost), {"end_reason": lost.reason}, attempt=job.attempt)
+
+async def _kept(services: Services, job: Job, workdir: WorkDir, stage: Stage) -> dict[str, Any]:
+    """Run a worker within what the job was granted; what it took is remembered, however it ended."""
+    headroom = policy_of(services.settings).headroom_bytes
+    spare = spare_beside(services.home, services.store, services.settings, job, services.clock)
+    keeper = Keeper(workdir, allowance_of(job.facts, headroom), headroom, spare=spare)
+    try:
+        worker = await LAUNCHERS[LOCAL].start(workdir, stage)
+        keeper.admit(worker.pid)
+        _tell(services, job, worker)
+        await _take_slot(services, job)  # of a worker that was there: the slot takes a second to settle, it does not
+        outcome = await worker.finished(limits_of(services.settings, stage), keeper)
+    except WorkerLost as lost:
+        if lost.reason == Cause.OUT_OF_MEMORY:
+            _learn(services, workdir, stage, keeper.wanted_bytes(), killed=True)
+        raise
+    finally:
+        keeper.close()
+    took = int(outcome.get("peak_rss_mb") or 0) * 1024**2
+    if outcome.get("ok") or outcome.get("cause") == Cause.OUT_OF_MEMORY:
+        _learn(services, workdir, stage, max(took, keeper.most_bytes), killed=not outcome.get("ok"))
+    return outcome
+
+
+def _learn(services: Services, workdir: WorkDir, stage: Stage, measured_bytes: int, *, killed: bool) -> None:
+    learn_peak(services.home, services.store, workdir, stage, measured_bytes, now=services.clock(), killed=killed)
+
+
+def limits_of(settings: Settings, stage: Stage) -> Limits:
+    """How long a worker may take for a stage, and for its next step."""
+    deadlines = {
+        "prepare": settings.prepare_deadline_s,
+        "train": settings.train_deadline_s,
+        "export": settings.export_deadline_s,
+        "judge": settings.judge_deadline_s,
+    }
+    return Limits(deadlines[stage], settings.stage_silence_s, settings.step_silence_s, settings.step_silence_factor)
+
+
+def _tell(services: Services, job: Job, worker: WorkerProcess) -> None:
+    """A run begins, or goes on without us having noticed our own absence: an event, whoever wants to know."""
+    topic = "run.started" if worker.child else "run.adopted"
+    with services.store.transaction():
+        services.store.note(
+            topic, job.id, services.clock(), stage=worker.stage, pid=worker.pid, fence=job.fence, attempt=job.attempt
+        )
+
+
+def _after(services: Services, job: Job, stage: Stage, cause: Cause, words: str) -> Next:
+    """What becomes of the job after a run that did not do its work: the table in attempts.py, carried out."""
+    workdir = WorkDir(services.home.jobs / job.id)
     newest = max((path.name for path in workdir.checkpoints.glob("step-*")), default="no checkpoint")
-    place, most = f"{stage}, {newest}", services.settings.max_attempts
-    attempt = job.attempt + 1 if job.facts.get("lost_at") == place else 1
-    facts = {"end_reason": lost.reason, "lost_at": place}
-    if attempt >= most:
-        return Next("fail", f"{lost} (attempt {attempt} of {most})", facts)
-    return Next("preempt", str(lost), facts, attempt=attempt)
+    place, facts = f"{stage}, {newest}", job.facts
+    past = Past(job.attempt, facts.get("lost_at"), facts.get("trouble_since"))
+    verdict = after(Ended(cause, words, place, services.clock()), past, services.settings.max_attempts)
+    trigger: str = verdict.trigger
+    words = verdict.words
+    if verdict.smaller and stage == "train":
+        trigger, words = _shrink(workdir, verdict.trigger, words)
+    learned = {"end_reason": cause, "lost_at": place, "trouble_since": verdict.trouble_since}
+    if trigger == "preempt":
+        learned["not_before"] = verdict.not_before
+    return Next(trigger, words, learned, attempt=verdict.attempt)
 
 
-def _after_refusal(services: Services, job: Job, workdir: WorkDir, outcome: dict[str, Any]) -> Next:
-    """A worker that says no is believed; a broken environment is looked at again until it is mended."""
-    cause, message = outcome.get("cause"), str(outcome.get("message", "the worker gave no reason"))
-    now = services.clock()
-    if cause in ENVIRONMENT_CAUSES and now - job.created_at < ENVIRONMENT_PATIENCE_S:
-        workdir.set_outcome_aside(outcome["stage"], job.fence)
-        return Next("preempt", message, {"end_reason": cause, "not_before": now + ENVIRONMENT_RETRY_S})
-    return Next("fail", message, {"end_reason": cause, "error": outcome.get("error"), "counts": outcome.get("counts")})
+def _shrink(workdir: WorkDir, trigger: str, words: str) -> tuple[str, str]:
+    """The next run takes half as large pieces, from the same checkpoint.
+
+    Where there is no half, the prediction was too low: it knows better now, and more is asked for (correction.py).
+    """
+    spec = workdir.spec()
+    hyper = smaller(spec.hyper)
+    if hyper is None:
+        return trigger, f"{words}; it takes one pair at a time already (or lower hyper.max_length_tokens)"
+    workdir.create(spec.model_copy(update={"hyper": hyper}))
+    return trigger, f"{words}; the next run takes {hyper.pairs_per_batch} pairs at a time"

@@ -7,6 +7,8 @@
       +----------- preempted ---+             v             v
                                            rejected     rolled_back        failed, cancelled: from any live state
 
+A job that finds nothing to learn from is `skipped`: nothing went wrong, and no record was decided on.
+
 `transitions` runs the table; `machine.fire` is the only place where a state is written.
 """
 
@@ -27,6 +29,7 @@ class State(StrEnum):
     COMPLETED = "completed"  # a better model is placed
     REJECTED = "rejected"  # the candidate was not better; nothing was deployed
     ROLLED_BACK = "rolled_back"  # it was placed, refused, and the previous model stands again
+    SKIPPED = "skipped"  # there was nothing to learn from yet; the next job looks at the same records again
     FAILED = "failed"  # something went wrong; the cause says what to do
     CANCELLED = "cancelled"  # somebody said so
 
@@ -40,6 +43,7 @@ TRANSITIONS: list[dict[str, Any]] = [
     {"trigger": "requeue", "source": "reserving", "dest": "queued"},
     {"trigger": "start", "source": "reserving", "dest": "training"},
     {"trigger": "preempt", "source": ["training", "exporting"], "dest": "queued"},
+    {"trigger": "skip", "source": "training", "dest": "skipped"},
     {"trigger": "export", "source": "training", "dest": "exporting"},
     {"trigger": "deploy", "source": "exporting", "dest": "deploying"},
     {"trigger": "reject", "source": "exporting", "dest": "rejected"},

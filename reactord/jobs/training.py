@@ -9,9 +9,12 @@ from typing import Any, TypeVar
 import orjson
 
 from reactord.errors import BadInput, Conservation, EnvironmentTrouble
+from reactord.jobs.reserving import outgrown, tightened
 from reactord.jobs.stages import Next, Services, StageFailed, run_stage
+from reactord.jobs.worker_process import is_working
 from reactord.ledger.state import Job
 from reactord.prime import template
+from reactord.workdir import WorkDir
 
 T = TypeVar("T")
 
@@ -23,12 +26,20 @@ KEPT = ("steps", "loss", "peak_rss_mb", "tokens", "reward_accuracy", "train_s")
 
 async def work(services: Services, job: Job) -> Next:
     """Prepare, take the dataset, train."""
-    await take_again(services)
+    workdir = WorkDir(services.home.jobs / job.id)
+    if not (adopted := is_working(workdir)):
+        await take_again(services)
+        _forget_what_is_stale(services, job)
     try:
         prepared = await run_stage(services, job, "prepare")
-        _speaks(services, job, str(prepared["base"]))
         dataset = str(prepared["dataset"])
-        await asyncio.shield(take(services, job, dataset))  # index and state say the same, even of a cancelled job
+        if job.facts.get("dataset") != dataset:
+            if adopted:  # the ingest thread answers within a second; a worker that is there is watched at once
+                await take_again(services)
+            job = await _settle(services, job, str(prepared["base"]), dataset)
+        if why := outgrown(services, job):
+            return Next("preempt", why)
+        job = tightened(services, job)
         trained = await run_stage(services, job, "train")
     except StageFailed as failed:
         return failed.next
@@ -39,6 +50,23 @@ async def work(services: Services, job: Job) -> Next:
     facts = {"dataset": dataset, "counts": prepared.get("counts", {}), "base_name": prepared.get("base")}
     facts["training"] = {key: trained[key] for key in KEPT if key in trained}
     return Next("export", f"trained {trained.get('steps')} steps", facts)
+
+
+async def _settle(services: Services, job: Job, base: str, dataset: str) -> Job:
+    """The dataset is this job's from now on, and another job may choose the next one (queue.py)."""
+    _speaks(services, job, base)
+    await asyncio.shield(take(services, job, dataset))  # index and state say the same, even of a cancelled job
+    return services.machine.learn(job, services.clock(), dataset=dataset)
+
+
+def _forget_what_is_stale(services: Services, job: Job) -> None:
+    """A dataset that was chosen and not taken before another job took its own counts records that are gone."""
+    workdir, datasets = WorkDir(services.home.jobs / job.id), services.store.datasets()
+    prepared, newest = workdir.outcome("prepare"), datasets[-1] if datasets else None
+    if not prepared or prepared.get("dataset") in datasets or workdir.spec().parent_dataset == newest:
+        return
+    workdir.set_outcome_aside("prepare", job.fence)
+    workdir.create(workdir.spec().model_copy(update={"parent_dataset": newest}))
 
 
 def _speaks(services: Services, job: Job, base_name: str) -> None:

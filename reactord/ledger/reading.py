@@ -25,13 +25,17 @@ class StoredRecord:
     body: dict[str, Any]
 
 
-def pending(home: Home, upto: int) -> Iterator[StoredRecord]:
-    """Every record that no dataset has decided on yet, in order of arrival, up to and including `upto`."""
+def pending(home: Home, upto: int, *, after: int = 0, most: int = -1) -> Iterator[StoredRecord]:
+    """Records that no dataset has decided on yet, in order of arrival, up to and including `upto`.
+
+    Of those newer than `after` the first `most`; all of them, unless said otherwise.
+    """
     with closing(open_readonly(home.index_db)) as db:
         rows = db.execute(
             "SELECT seq, identity, format, arrived_at, segment, e.offset, r.offset, length, item, whence, start"
-            " FROM records r JOIN entries e ON e.id = r.entry WHERE fate = 0 AND seq <= ? ORDER BY seq",
-            (upto,),
+            " FROM records r JOIN entries e ON e.id = r.entry WHERE fate = 0 AND seq <= ? AND seq > ?"
+            " ORDER BY seq LIMIT ?",
+            (upto, after, most),
         )
         held: tuple[Place, list[Item]] | None = None  # the last bytes that were read, for all the items in them
         for seq, identity, name, arrived_at, segment, begin, offset, length, item, whence, start in rows:

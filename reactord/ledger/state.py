@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from reactord.ledger import peaks
 from reactord.ledger.sqlite import open_writer, transaction
 
 SCHEMA = """
@@ -135,7 +136,7 @@ class Store(State):
     """The one writer. Use `with store.transaction():` around changes that belong together."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(open_writer(path, SCHEMA, "FULL"))
+        super().__init__(open_writer(path, SCHEMA + peaks.SCHEMA, "FULL"))
 
     def close(self) -> None:
         self.db.close()

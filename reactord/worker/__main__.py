@@ -21,14 +21,19 @@ import psutil
 from reactord import durable
 from reactord.errors import ReactordError, Stopped
 from reactord.home import Home
-from reactord.workdir import EXIT_STOPPED, STAGES, Stage, WorkDir
-from reactord.worker.context import Context, Facts
+from reactord.workdir import EXIT_STOPPED, STAGES, Stage, WorkDir, boot_id
+from reactord.worker.context import Context, Facts, peak_rss_mb
+from reactord.worker.limits import keep_to
 from reactord.worker.stopping import StopSignal
 
 EXIT_FAILED = 1
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+#: Prime, the user and the daemon go first: a worker takes the time that they leave
+NICENESS = 10
 #: how torch, safetensors, mmap and their C libraries say it, whatever class of error they raise
-OUT_OF_MEMORY = ("unable to mmap", "can't allocate memory", "cannot allocate memory", "not enough memory")
+OUT_OF_MEMORY = (
+    "unable to mmap", "can't allocate memory", "cannot allocate memory", "not enough memory",
+    "could not create a primitive",  # oneDNN, when its scratch memory is refused
+)  # fmt: skip
 DISK_FULL = ("no space left on device", "pytorchstreamwriter failed", "disk quota exceeded")
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -55,8 +60,7 @@ def set_environment(threads: int, scratch: Path) -> None:
 def say_who_works(work: WorkDir, stage: Stage) -> None:
     """Write worker.json: enough for the daemon to adopt this process, or to bury it."""
     process = psutil.Process()
-    boot_id = BOOT_ID.read_text().strip() if BOOT_ID.exists() else str(psutil.boot_time())
-    note = {"pid": process.pid, "started": process.create_time(), "boot_id": boot_id, "stage": stage}
+    note = {"pid": process.pid, "started": process.create_time(), "boot_id": boot_id(), "stage": stage}
     durable.publish(work.worker_path, orjson.dumps(note))
 
 
@@ -100,6 +104,8 @@ def main(arguments: list[str] | None = None) -> int:
     spec = work.spec()
     set_environment(spec.threads, work.root / "scratch")
     say_who_works(work, stage)
+    os.nice(NICENESS)
+    keep_to(work)
     module = importlib.import_module(f"reactord.worker.{stage}")
     try:
         facts = module.run(Context(stage, work, spec, Home(spec.home), stop))
@@ -107,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_STOPPED
     except BaseException as error:  # noqa: BLE001 - the boundary of the process: the outcome records it
         traceback.print_exc()
-        work.write_outcome(stage, failure(error))
+        work.write_outcome(stage, {**failure(error), "peak_rss_mb": peak_rss_mb()})
         return EXIT_FAILED
     work.write_outcome(stage, {"ok": True, **facts})
     return 0

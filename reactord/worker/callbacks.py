@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from reactord.worker import checkpoints
+from reactord.worker import checkpoints, warm, yielding
 from reactord.worker.context import Context
 from reactord.worker.recipes import Recipe
 
@@ -21,20 +21,23 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
     def __init__(self, context: Context, recipe: Recipe) -> None:
         self.context = context
         self.recipe = recipe
-        self._began_s = 0.0
+        self._began_s = self._rested_s = self._saved_at_s = 0.0
         self._durations_s: list[float] = []
         self._process = psutil.Process()
         self._saved_step = -1
+        self._pause_due = False
 
     def on_train_begin(
         self,
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        **_: Any,  # noqa: ANN401
+        **trainer: Any,  # noqa: ANN401
     ) -> None:
         del args, control
-        self._saved_step = state.global_step  # a resumed run begins at a checkpoint
+        if state.global_step:
+            warm.require(trainer["optimizer"], trainer["lr_scheduler"], state.global_step)
+        self._saved_step, self._saved_at_s = state.global_step, time.monotonic()  # a resumed run begins at a checkpoint
         self.context.stop.defer()
 
     def on_step_begin(
@@ -45,7 +48,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
         **_: Any,  # noqa: ANN401
     ) -> None:
         del args, state, control
-        self._began_s = time.monotonic()
+        self._began_s = self._rested_s = time.monotonic()
 
     def on_substep_end(
         self,
@@ -57,6 +60,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
         """Between micro-batches the weights are those of the last full step: save that, drop this one."""
         del args
         self._leave_if_asked(state, control)
+        self._slow_down()
 
     def on_step_end(
         self,
@@ -67,12 +71,21 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
     ) -> None:
         del args
         self._durations_s.append(time.monotonic() - self._began_s)
+        if time.monotonic() - self._saved_at_s >= self.context.spec.hyper.checkpoint_every_s:
+            control.should_save = True
         self._leave_if_asked(state, control)
+        if yielding.tier(self.context.work) in (yielding.CONSTRAINED, yielding.CRITICAL):
+            self._pause_due = control.should_save = True
+        self._slow_down()
 
     def _leave_if_asked(self, state: TrainerState, control: TrainerControl) -> None:
         if self.context.stop.requested:
             control.should_training_stop = True
             control.should_save = state.global_step != self._saved_step
+
+    def _slow_down(self) -> None:
+        yielding.slow_down(self.context.work, time.monotonic() - self._rested_s, lambda: self.context.stop.requested)
+        self._rested_s = time.monotonic()
 
     def on_log(
         self,
@@ -110,13 +123,26 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
         control: TrainerControl,
         **_: Any,  # noqa: ANN401
     ) -> None:
-        del control
         work = self.context.work
         written = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         path, size_bytes = checkpoints.seal(written, work.checkpoints, state.global_step)
-        checkpoints.prune(work.checkpoints, self.context.spec.hyper.keep_checkpoints)
-        self._saved_step = state.global_step
+        hyper = self.context.spec.hyper
+        checkpoints.prune(work.checkpoints, hyper.keep_checkpoints, hyper.checkpoint_budget_mb * 1024 * 1024)
+        self._saved_step, self._saved_at_s = state.global_step, time.monotonic()
         work.progress("train", "checkpoint", step=state.global_step, path=str(path), size_bytes=size_bytes)
+        if self._pause_due:
+            self._pause(control)
+
+    def _pause(self, control: TrainerControl) -> None:
+        """Everything up to here is safe: wait until there is memory, or leave if that takes too long."""
+        self._pause_due = False
+        self.context.note("the machine is short of memory; paused at a checkpoint")
+        if not yielding.pause(self.context.work, lambda: self.context.stop.requested):
+            self.context.stop.request()
+        if self.context.stop.requested:
+            control.should_training_stop = True
+            return
+        self.context.note("there is memory again; going on")
 
 
 def _rounded(value: float | None) -> float | None:

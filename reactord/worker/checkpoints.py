@@ -2,12 +2,15 @@
 
 transformers writes its files in place, without fsync, and resumes from a directory that lacks the optimiser without a
 word. So it writes into a scratch directory, and this module makes a checkpoint of it: hash and fsync every file, write
-COMPLETE.json (sizes and SHA-256), rename to `step-000012`. A reader takes the newest one that verifies; damaged ones
-are moved aside, not deleted, because somebody may want to know why.
+COMPLETE.json (sizes and SHA-256), rename to `step-000012`. A reader takes the newest one that verifies, and whose
+optimiser is that of the run (warm.py); damaged ones are moved aside, because somebody may want to know why. How much
+disk all of them take together is bounded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,21 @@ COMPLETE = "COMPLETE.json"
 REQUIRED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
 SCRATCH = ".writing"
 _PREFIX = "step-"
+_DAMAGED = "damaged-"
+#: a run must be able to fall back: so many whole ones stay, whatever they take, unless fewer are asked for
+ALWAYS_KEPT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A checkpoint as it lies there."""
+
+    name: str
+    size_bytes: int
+
+    @property
+    def whole(self) -> bool:
+        return self.name.startswith(_PREFIX)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -60,20 +78,45 @@ def problem(checkpoint: Path) -> str | None:
     return f"it lacks {', '.join(missing)}" if missing else None
 
 
-def newest(checkpoints: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint that verifies, and a line for each damaged one that was moved aside to get there."""
+def newest(checkpoints: Path, cold: Callable[[Path, int], str | None]) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint that verifies, and a line for each damaged one that was moved aside to get there.
+
+    `cold` says why a checkpoint whose bytes are right would start another run all the same, or None.
+    """
     moved: list[str] = []
     for path in sorted(checkpoints.glob(f"{_PREFIX}*"), reverse=True):
-        reason = problem(path)
+        reason = problem(path) or cold(path, step_of(path))
         if reason is None:
             return path, moved
-        aside = next(a for i in range(1_000_000) if not (a := checkpoints / f"damaged-{path.name}-{i}").exists())
+        aside = next(a for i in range(1_000_000) if not (a := checkpoints / f"{_DAMAGED}{path.name}-{i}").exists())
         durable.move(path, aside)
         moved.append(f"{path.name} is damaged ({reason}); moved to {aside.name}")
     return None, moved
 
 
-def prune(checkpoints: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints, oldest first. One half removed by a crash no longer verifies."""
-    for path in sorted(checkpoints.glob(f"{_PREFIX}*"))[:-keep]:
-        durable.remove_tree(path)
+def doomed(stored: Sequence[Stored], keep: int, budget_bytes: int) -> list[str]:
+    """Which of them go, in the order in which they go. Pure; `stored` is sorted by name, so the oldest come first.
+
+    At most `keep` whole ones stay, and all together take at most the budget: damaged ones go for it first, then the
+    oldest. The newest ALWAYS_KEPT whole ones (or `keep`, if that is less) stay in any case.
+    """
+    whole, damaged = [s for s in stored if s.whole], [s for s in stored if not s.whole]
+    gone, left = whole[:-keep], whole[-keep:]
+    total = sum(entry.size_bytes for entry in (*damaged, *left))
+    for entry in (*damaged, *left[:-ALWAYS_KEPT]):
+        if total <= budget_bytes:
+            break
+        gone.append(entry)
+        total -= entry.size_bytes
+    return [entry.name for entry in gone]
+
+
+def prune(checkpoints: Path, keep: int, budget_bytes: int) -> None:
+    """Remove what is too old or too much. One that a crash leaves half removed no longer verifies."""
+    stored = [
+        Stored(path.name, sum(file.stat().st_size for file in path.rglob("*") if file.is_file()))
+        for pattern in (_PREFIX, _DAMAGED)
+        for path in sorted(checkpoints.glob(f"{pattern}*"))
+    ]
+    for name in doomed(stored, keep, budget_bytes):
+        durable.remove_tree(checkpoints / name)

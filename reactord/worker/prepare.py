@@ -13,7 +13,7 @@ from typing import Any
 
 from reactord import durable
 from reactord.data.dataset import DatasetRecipe, DatasetVersion, LostParent, build
-from reactord.errors import BadInput
+from reactord.errors import NothingToLearn
 from reactord.ledger.reading import pending
 from reactord.worker import recipes
 from reactord.worker.base import Base, ensure_base
@@ -26,7 +26,7 @@ TEMPLATE_TOKENS = 48
 
 
 def run(context: Context) -> Facts:
-    """Publish datasets/<sha256>/ and link it. Raises BadInput when there is nothing to learn from or to judge by."""
+    """Publish datasets/<sha256>/ and link it. Raises NothingToLearn, too, when there is nothing to judge by."""
     spec, work = context.spec, context.work
     recipe = recipes.load(spec.recipe)  # a wrong name is said before minutes of work
     base = ensure_base(
@@ -42,7 +42,7 @@ def run(context: Context) -> Facts:
     examples = load(work.dataset / "train.jsonl")
     _refuse_unusable(recipe, spec.recipe, examples)
     sizes = recipes.Sizes.of(base.hf, spec.hyper.lora_rank)
-    longest = max(_length(example, tokenize) for example in examples)
+    longest = max(_length(example, tokenize, both=recipe.needs_rejected()) for example in examples)
     return {
         "dataset": version.sha256,
         "base": base.root.name,
@@ -103,17 +103,17 @@ def _refuse_empty(version: DatasetVersion) -> None:
     counts, why = version.manifest["counts"], version.manifest["not_paired"]
     seen = f"{counts['records']} records, rejected {counts['records_rejected'] or 'none'}, not paired {why or 'none'}"
     if not counts["train"]:
-        raise BadInput(f"no example to learn from ({seen}); wait for more interactions, corrections or ratings")
+        raise NothingToLearn(f"no example to learn from ({seen}); wait for more interactions, corrections or ratings")
     if not counts["holdout"]:
-        raise BadInput(f"only {counts['train']} examples, none could be held out ({seen}); wait for more interactions")
+        raise NothingToLearn(f"only {counts['train']} examples, none held out ({seen}); wait for more interactions")
 
 
 def _refuse_unusable(recipe: recipes.Recipe, name: str, examples: Sequence[Example]) -> None:
     reasons = Counter(reason for example in examples if (reason := recipe.unusable(example)))
     if reasons.total() == len(examples):
-        raise BadInput(f"none of {len(examples)} examples suits {name}: {dict(reasons)}; wait for more interactions")
+        raise NothingToLearn(f"none of {len(examples)} examples suits {name} ({dict(reasons)}); wait for more of them")
 
 
-def _length(example: Example, tokenize: Any) -> int:  # noqa: ANN401 - str -> list[int]
-    answers = max(len(tokenize(answer or "")) for answer in (example.chosen, example.rejected))
+def _length(example: Example, tokenize: Any, *, both: bool) -> int:  # noqa: ANN401 - str -> list[int]
+    answers = max(len(tokenize(answer or "")) for answer in (example.chosen, example.rejected if both else None))
     return len(tokenize(example.prompt)) + len(tokenize(example.system or "")) + answers + TEMPLATE_TOKENS

@@ -31,6 +31,10 @@ class StopSignal:
     def requested(self) -> bool:
         return self._requested.is_set()
 
+    def request(self) -> None:
+        """Ask for it from within: this worker had better leave at its checkpoint."""
+        self._requested.set()
+
     def install(self) -> None:
         """Listen. Call once, from the main thread, before anything heavy is imported."""
         reader, writer = os.pipe()

@@ -17,7 +17,7 @@ import orjson
 
 from reactord import durable
 from reactord.errors import Conservation, Stopped
-from reactord.worker import checkpoints, recipes, tokens
+from reactord.worker import checkpoints, recipes, tokens, warm
 from reactord.worker.base import Base, file_sha256, open_base
 from reactord.worker.context import Context, Facts, peak_rss_mb, require_space
 from reactord.worker.examples import load
@@ -35,9 +35,11 @@ def run(context: Context) -> Facts:
     work, hyper = context.work, context.spec.hyper
     prepared = work.outcome("prepare") or {}
     base = open_base(context.home, str(prepared.get("base")))
-    resume, moved = checkpoints.newest(work.checkpoints)
+    resume, moved = checkpoints.newest(work.checkpoints, warm.cold)
     for line in moved:
         context.note(line)
+    if moved and resume is None:
+        context.note("no checkpoint is left that could be trusted: the run begins again from its first step")
     # the export chain included: a night of training must not end at a full disk
     require_space(work.root, 4 * base.f16.stat().st_size, "training and exporting")
     began_s = time.monotonic()

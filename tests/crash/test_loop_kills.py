@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import orjson
+import psutil
 import pytest
-from support.loop import Loop
+from support.loop import LEARNS, Loop
 from support.tiny import tiny_model
 
 from reactord.jobs.states import TERMINAL
@@ -43,7 +45,7 @@ def _said(loop, stage, kind=None, **more):
 
 #: ten moments of a run, in order, and who is killed then
 MOMENTS = [
-    ("the records are in", "daemon", lambda loop: loop.counts().received > 0),
+    ("the records are in", "daemon", lambda loop: loop.is_counting() and loop.counts().received > 0),
     ("examples are being chosen", "worker", lambda loop: _said(loop, "prepare")),
     ("a dataset is made", "both", lambda loop: loop.outcome("prepare")),
     ("the dataset is taken", "daemon", lambda loop: loop.counts().pending == 0),
@@ -159,3 +161,48 @@ def test_the_daemon_never_imports_machine_learning_while_a_job_runs(loop):
         return state["status"], state["active_training_jobs"]
 
     loop.wait(lambda: published() == ("ready", 0), 15)
+
+
+ADOPTED_WITHIN_S = 2.0
+
+
+def test_a_daemon_that_comes_back_adopts_the_worker_within_two_seconds_and_there_is_never_a_second(fast_dir, base):
+    loop = Loop(fast_dir / "jarvis", base, hyper=LEARNS.model_copy(update={"max_steps": 2000}).model_dump())
+    try:
+        loop.write_telemetry()
+        loop.start()
+        loop.wait(lambda: _said(loop, "train", "step", step=1), FINISH_S)
+        (pid,) = _workers(loop)
+        took = []
+        for life in range(1, 4):
+            loop.kill_daemon()
+            began = time.monotonic()
+            loop.start()
+            loop.wait(lambda life=life: len(_runs(loop, "run.adopted")) == life, 30)
+            took.append(time.monotonic() - began)
+            assert _workers(loop) == [pid]
+        reached = loop.progress()[-1]["step"]
+        loop.wait(lambda: _said(loop, "train", "step", step=reached + 3), 30)
+
+        print("adopted after", [round(s, 2) for s in took])
+        assert max(took) < ADOPTED_WITHIN_S, took
+        assert {run["pid"] for run in _runs(loop, "run.adopted")} == {pid}
+        assert [run["stage"] for run in _runs(loop, "run.started")] == ["prepare", "train"]
+        assert loop.job().attempt == 0
+        assert loop.stop() < 8
+        assert _workers(loop) == []
+    finally:
+        loop.clean_up()
+
+
+def _runs(loop, topic):
+    return [event.data for event in loop.events() if event.topic == topic]
+
+
+def _workers(loop):
+    """Every worker process of this home, found without any note of ours."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if "reactord.worker" in (line := process.info["cmdline"] or []) and str(loop.home.root) in str(line)
+    ]

@@ -252,7 +252,7 @@ def test_a_home_without_pairs_says_what_it_saw(tmp_path, whole, model):
     work = tiny.job(home, "poor", model, upto=MANY)
     assert tiny.run(work, "prepare") == 1
     outcome = work.outcome("prepare")
-    assert outcome["cause"] == "bad_data"
+    assert outcome["cause"] == "no_data"
     assert "1 records" in outcome["message"]
     assert "'alone': 1" in outcome["message"]
 

@@ -1,7 +1,9 @@
 """A stand-in for `python -m reactord.worker <stage> <job_dir>`: it does what `fake-<stage>.json` there says.
 
-{"do": "ok" | "refuse" | "crash" | "die" | "stop" | "hang" | "talk", "for_s": 0.0, "ignore_term": false, "child": false,
- "facts": {...}}
+{"do": "ok" | "refuse" | "crash" | "die" | "fault" | "stop" | "hang" | "talk" | "babble" | "linger", "for_s": 0.0,
+ "ignore_term": false, "child": false | true | "stubborn" | "daemon", "steps": [0.1, ...], "facts": {...}}
+
+`talk` says something new all the time, `babble` the same; `steps` are told at once, with how long each took.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 EXIT_STOPPED = 75
 
@@ -21,6 +24,11 @@ def _write(path: Path, value: object) -> None:
     scratch = path.with_name(f".{path.name}.fake")
     scratch.write_text(json.dumps(value))
     scratch.rename(path)
+
+
+def _tell(root: Path, **line: object) -> None:
+    with (root / "progress.jsonl").open("a") as progress:
+        progress.write(json.dumps(line) + "\n")
 
 
 def _started() -> float:
@@ -37,6 +45,17 @@ def _leave(*_: object) -> None:
     sys.exit(EXIT_STOPPED)
 
 
+def _work(root: Path, stage: str, plan: dict[str, Any]) -> None:
+    for step, took_s in enumerate(plan.get("steps", []), 1):
+        _tell(root, kind="step", stage=stage, step=step, step_s=took_s)
+    end, said = time.monotonic() + plan["for_s"], 0
+    while time.monotonic() < end:
+        if plan["do"] in ("talk", "babble"):
+            said += plan["do"] == "talk"
+            _tell(root, kind="work", stage=stage, text="at it", done=said, total=1000)
+        time.sleep(0.02)
+
+
 def main(stage: str, root: Path) -> int:
     os.chdir(root)
     with (root / "starts").open("a") as starts:
@@ -44,18 +63,17 @@ def main(stage: str, root: Path) -> int:
     plan = {"do": "ok", "for_s": 0.0, "facts": {}, **json.loads((root / f"fake-{stage}.json").read_text())}
     signal.signal(signal.SIGTERM, signal.SIG_IGN if plan.get("ignore_term") else _leave)
     _write(root / "worker.json", {"pid": os.getpid(), "started": _started(), "stage": stage})
-    if plan.get("child"):
-        child = subprocess.Popen(["sleep", "60"])
+    if kind := plan.get("child"):
+        command = ["sleep", "60"] if kind is True else ["sh", "-c", "trap '' TERM; sleep 60 & wait; sleep 60"]
+        child = subprocess.Popen(command, start_new_session=kind == "daemon")
         (root / "child").write_text(str(child.pid))
-    end = time.monotonic() + plan["for_s"]
-    while time.monotonic() < end:
-        if plan["do"] == "talk":
-            with (root / "progress.jsonl").open("a") as progress:
-                progress.write("{}\n")
-        time.sleep(0.02)
+    _work(root, stage, plan)
     match plan["do"]:
         case "crash":
             return 3
+        case "fault":
+            signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGSEGV)
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
         case "stop":
@@ -67,6 +85,8 @@ def main(stage: str, root: Path) -> int:
             _write(root / f"outcome-{stage}.json", {"stage": stage, **refusal, **plan["facts"]})
             return 1
     _write(root / f"outcome-{stage}.json", {"ok": True, "stage": stage, **plan["facts"]})
+    if plan["do"] == "linger":
+        time.sleep(60)
     return 0
 
 

@@ -129,7 +129,8 @@ class World:
 
     def states(self, identity: str = "j") -> list[str]:
         """Every state the job has been in, in order, as the event journal tells it."""
-        return [e.topic[4:] for e in self.store.events() if e.subject == identity and e.topic != "job.fact"]
+        moves = [e.topic for e in self.store.events() if e.subject == identity and e.topic.startswith("job.")]
+        return [topic[4:] for topic in moves if topic != "job.fact"]
 
     async def until(self, true: Callable[[], object]) -> None:
         deadline = time.monotonic() + PATIENCE_S

@@ -20,7 +20,7 @@ from reactord.home import Home
 from reactord.jobs.worker_process import is_working
 from reactord.ledger.counts import count
 from reactord.ledger.sqlite import open_readonly
-from reactord.ledger.state import Job, State
+from reactord.ledger.state import Event, Job, State
 from reactord.workdir import WorkDir
 
 #: with these the model of `tiny.py --both` learns to stop after one sentence; the gate mostly lets it pass
@@ -112,6 +112,18 @@ class Loop:
     def models(self) -> list[Any]:
         with closing(open_readonly(self.home.state_db)) as db:
             return State(db).models()
+
+    def events(self) -> list[Event]:
+        with closing(open_readonly(self.home.state_db)) as db:
+            return State(db).events()
+
+    def is_counting(self) -> bool:
+        """Whether the index has its tables; the file is there a moment before them."""
+        try:
+            with closing(open_readonly(self.home.index_db)) as db:
+                return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'records'").fetchone() is not None
+        except FileNotFoundError:
+            return False
 
     def counts(self) -> Any:
         return count(self.home)

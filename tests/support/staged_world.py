@@ -17,7 +17,7 @@ from reactord.ipc import dlm
 from reactord.ipc import inbox as inbox_module
 from reactord.ipc.inbox import Inbox
 from reactord.jobs import driver as driver_module
-from reactord.jobs import reserving, worker_process
+from reactord.jobs import neighbours, reserving, worker_process
 from reactord.jobs.slot import Slot
 from reactord.jobs.stages import Next
 from reactord.jobs.states import State
@@ -44,7 +44,8 @@ def patch(monkeypatch: Any) -> None:
     for module, name, value in (
         (worker_process, "WORKER_COMMAND", FAKE),
         (worker_process, "POLL_S", 0.02),
-        (reserving, "measure", lambda prime: reserving.Snapshot(1 << 40, 1 << 40, prime)),
+        (reserving, "look_around", lambda services, job: reserving.Snapshot(1 << 40, 1 << 40)),
+        (neighbours, "survey", lambda home, now, ours: reserving.Snapshot(1 << 40, 1 << 40)),
         (dlm, "SETTLE_S", 0.0),
         (inbox_module, "LOOK_EVERY_MS", 50),
         (driver_module, "LOOK_EVERY_S", 0.02),

@@ -21,7 +21,7 @@ def verbs():
 
 
 def test_every_verb_of_the_issue_is_there_and_has_help(capsys):
-    expected = "cancel check-file demo dlq doctor events jobs ledger logs models run status train version"
+    expected = "cancel check-file demo dlq doctor events jobs ledger logs models plan run status train version"
     assert verbs() == expected.split()
     for verb in verbs():
         assert main([verb, "--help"]) == 0

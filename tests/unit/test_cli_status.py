@@ -48,7 +48,8 @@ def test_a_running_daemon_is_healthy(house, capsys):
     assert (said["schema_version"], said["health"], said["running"], said["state"]) == (1, "healthy", True, "ready")
     assert said["port"] == PORT
     assert said["uptime_s"] == pytest.approx(7380, abs=5)
-    assert said["queue"] == {"queued": 0, "fresh": 0, "threshold": 100}
+    unknown = ("score", "score_complete", "score_counts", "score_threshold", "schedule", "paused")
+    assert said["queue"] == {"queued": 0, "fresh": 0, "threshold": 100, **dict.fromkeys(unknown)}
 
 
 def test_looking_does_not_keep_a_daemon_from_starting(house):
@@ -152,6 +153,13 @@ def test_the_job_at_work_shows_its_bar_loss_and_eta(house):
     assert "██████████░░░░░░░░░░  50%  train 12/24" in words
     assert "loss 0.4123 · reward accuracy 0.94 · ETA 24 s · worker 2.0 GB" in words
     assert "1 waiting" in words
+
+
+def test_a_job_that_waits_for_memory_says_what_was_measured(house, capsys):
+    house.job("job-1", ("admit", "its turn"), waits_for="needs 4.0 GiB, 1.0 GiB can be given")
+    with house.running():
+        assert "job-1 reserving: needs 4.0 GiB, 1.0 GiB can be given" in shown(house)
+        assert as_json(house, capsys)[1]["job"]["cause"] == "needs 4.0 GiB, 1.0 GiB can be given"
 
 
 def test_a_stage_without_steps_shows_what_it_does(house):

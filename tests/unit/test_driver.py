@@ -13,9 +13,12 @@ from support.job_world import World, make_base, make_dataset
 
 from reactord.errors import EnvironmentTrouble
 from reactord.jobs import driver as module
-from reactord.jobs import training
+from reactord.jobs import exporting, preflight, tidying, training
 from reactord.jobs.stages import ENVIRONMENT_PATIENCE_S, Next
 from reactord.jobs.states import State
+from reactord.jobspec import JobSpec
+from reactord.ledger.state import Model
+from reactord.workdir import WorkDir
 
 LIFE = ["queued", "reserving", "training", "exporting", "deploying", "completed"]
 WORKING = [State.RESERVING, State.TRAINING, State.EXPORTING, State.DEPLOYING]
@@ -110,6 +113,207 @@ async def test_jobs_run_one_at_a_time_in_the_order_of_the_queue(world, work):
 
     ended = [event.subject for event in world.store.events() if event.topic == "job.completed"]
     assert ended == ["high", "normal", "low"]
+
+
+# -- several at once ---------------------------------------------------------------------------------------------------
+@pytest.fixture
+async def wide(home, work):
+    """A daemon that may run two jobs at once."""
+    made = World(home, max_concurrent_training_jobs=2)
+    yield made
+    await made.stop()
+    made.store.close()
+
+
+async def _taken(services, job):
+    await services.slot.take(1, delegated=False)
+    services.machine.learn(job, services.clock(), dataset=f"of {job.id}")
+
+
+async def test_two_jobs_train_beside_each_other_but_choose_and_deploy_one_after_the_other(wide, work):
+    seen, at_work, release = [], set(), asyncio.Event()
+
+    async def watched(services, job):
+        at_work.add((job.id, str(job.state)))
+        seen.append(frozenset(at_work))
+        if job.state == State.TRAINING:
+            await _taken(services, job)
+            await release.wait()
+        await asyncio.sleep(0.02)
+        at_work.discard((job.id, str(job.state)))
+
+    work.plan = dict.fromkeys(WORKING, watched)
+    for identity in "abc":
+        wide.ask(identity)
+    wide.start()
+    await wide.until(lambda: {("a", "training"), ("b", "training")} <= at_work)
+    assert wide.job("c").state == "queued"
+    release.set()
+    for identity in "abc":
+        assert (await wide.until_over(identity)).state == "completed"
+
+    assert max(len(moment) for moment in seen) == 2
+    for moment in seen:
+        assert len([state for _, state in moment if state in ("exporting", "deploying")]) <= 1
+        assert len([state for _, state in moment if state == "reserving"]) <= 1
+    assert not wide.slot.held
+
+
+async def test_a_second_job_waits_until_the_first_has_taken_its_dataset(wide, work):
+    release = asyncio.Event()
+
+    async def choose(services, job):
+        if job.state == State.TRAINING and job.id == "a":
+            await release.wait()
+            await _taken(services, job)
+            await asyncio.Event().wait()
+
+    work.plan[State.TRAINING] = choose
+    wide.ask("a")
+    wide.ask("b")
+    wide.start()
+    await wide.until_state("training", identity="a")
+    await asyncio.sleep(0.05)
+    assert wide.job("b").state == "queued"
+
+    release.set()
+
+    assert (await wide.until_over("b")).state == "completed"
+    assert wide.slot.held  # the other one is still at it
+
+
+async def test_stopping_ends_all_jobs_at_the_same_time(wide, work):
+    async def leaves_slowly(services, job):
+        await _taken(services, job)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.3)  # SIGTERM, checkpoint
+            raise
+
+    work.plan[State.TRAINING] = leaves_slowly
+    wide.ask("a")
+    wide.ask("b")
+    wide.start()
+    await wide.until_state("training", identity="b")
+    await wide.until(lambda: work.calls.count("training") == 2)
+    began = asyncio.get_running_loop().time()
+
+    await wide.stop()
+
+    assert asyncio.get_running_loop().time() - began < 0.55
+    assert [wide.job(identity).state for identity in "ab"] == ["queued", "queued"]
+
+
+async def test_cancelling_one_of_two_leaves_the_other_alone(wide, work):
+    async def wait(services, job):
+        await _taken(services, job)
+        await asyncio.Event().wait()
+
+    work.plan[State.TRAINING] = wait
+    wide.ask("a")
+    wide.ask("b")
+    wide.start()
+    await wide.until(lambda: work.calls.count("training") == 2)
+
+    wide.driver.cancel("a")
+
+    await wide.until_over("a")
+    assert (wide.job("b").state, wide.driver.running) == ("training", "b")
+    assert wide.slot.held
+
+
+async def test_a_job_that_waits_to_be_judged_can_be_cancelled_while_another_is(wide, work):
+    release = asyncio.Event()
+
+    async def go(services, job):
+        if job.state == State.TRAINING:
+            await _taken(services, job)
+        if job.state == State.EXPORTING:
+            await release.wait()
+
+    work.plan = dict.fromkeys(WORKING, go)
+    wide.ask("a")
+    wide.ask("b")
+    wide.start()
+    await wide.until_state("exporting", identity="b")
+    await asyncio.sleep(0.02)
+    assert work.calls.count("exporting") == 1
+
+    wide.driver.cancel("b")
+
+    assert (await wide.until_over("b")).state == "cancelled"
+    release.set()
+    assert (await wide.until_over("a")).state == "completed"
+
+
+# -- deadlines ---------------------------------------------------------------------------------------------------------
+async def test_a_job_that_waited_too_long_in_the_queue_ends_and_says_for_what(world, work):
+    work.does(State.RESERVING, Next("requeue", "no memory beside Prime", {"not_before": world.clock.now + 10}))
+    world.start()
+    world.ask()
+    await world.until(lambda: world.states().count("queued") == 2)
+
+    world.clock.now += world.settings.queue_deadline_s + 1
+
+    job = await world.until_over()
+    assert (job.state, job.facts["end_reason"]) == ("failed", "deadline")
+    assert "no memory beside Prime" in job.cause
+    assert "7.0 days" in job.cause
+
+
+async def test_a_state_that_takes_too_long_is_shown_and_done_again(home, work):
+    world = World(home, deploy_deadline_s=0.1)
+    work.waits(State.DEPLOYING)
+    world.start()
+    world.ask()
+
+    await world.until(lambda: world.driver.trouble)
+    assert "deploying took longer than 0 s" in world.driver.trouble
+    work.plan.clear()
+
+    assert (await world.until_over()).state == "completed"
+    assert work.calls.count("deploying") >= 2
+    await world.stop()
+    world.store.close()
+
+
+# -- the disk ----------------------------------------------------------------------------------------------------------
+async def test_a_job_that_would_fill_the_disk_is_not_even_begun_until_there_is_room(world, work, monkeypatch):
+    free = [10]
+    usage = type("Usage", (), {"free": property(lambda _: free[0])})()
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: usage)
+    world.start()
+    world.ask()
+    await world.until(lambda: world.job().facts.get("end_reason") == "disk_full")
+    job = world.job()
+    assert (job.state, work.calls) == ("queued", [])
+    assert "make room, the job goes on by itself" in job.cause
+    free[0] = 10**15
+
+    world.clock.now += module.ROOM_EVERY_S
+
+    assert (await world.until_over()).state == "completed"
+
+
+@pytest.mark.parametrize(
+    ("state", "said"), [("training", Next("fail", "no")), ("training", Next("skip", "no")), ("exporting", None)]
+)
+async def test_the_scratch_of_a_job_is_freed_when_it_is_over(world, work, home, state, said):
+    for name in tidying.SCRATCH:
+        (home.jobs / "j" / name).mkdir(parents=True)
+        (home.jobs / "j" / name / "large").write_bytes(b"x" * 1000)
+    (home.jobs / "j" / "worker.log").write_text("why")
+    work.does(state, said) if said else work.waits(state)
+    world.start()
+    world.ask()
+    if said is None:
+        await world.until_state("exporting")
+        world.driver.cancel("j")
+    await world.until_over()
+
+    await world.until(lambda: not any((home.jobs / "j" / name).exists() for name in tidying.SCRATCH))
+    assert (home.jobs / "j" / "worker.log").read_text() == "why"
 
 
 @pytest.mark.parametrize(
@@ -560,6 +764,60 @@ async def test_a_rebuilt_index_is_told_of_the_earlier_datasets_before_the_next_o
     assert said.trigger == "export"
     assert world.inbox.taken == ["d0", "d1"]
     assert world.store.datasets() == ["d0", "d1"]
+
+
+def _spec(home, **more):
+    """The directory of job j, with its spec and what its prepare stage said."""
+    work = WorkDir(home.jobs / "j")
+    spec = {
+        "job_id": "j",
+        "base": "b",
+        "home": home.root,
+        "upto": 7,
+        "as_of": 1.0,
+        "model_id": "m",
+        "version": "v1.0.0",
+    }
+    work.create(JobSpec(**{**spec, "fence": 1, **more}))
+    work.write_outcome("prepare", {"ok": True, "dataset": "d1"})
+    return work
+
+
+@pytest.mark.parametrize(
+    ("taken", "again"), [(["d0"], True), ([], False), (["d1"], False), (["d0", "d1"], False)], ids=str
+)
+async def test_a_dataset_chosen_before_another_job_took_its_own_is_chosen_again(world, home, prepared, taken, again):
+    """It would count records that are gone, and the ledger would refuse it."""
+    work = _spec(home)
+    for n, dataset in enumerate(taken):
+        if dataset != "d1":
+            make_dataset(home, dataset)
+        world.store.insert_dataset(dataset, "another", float(n))
+
+    await training.work(world.driver.services, named(world.ask()))
+
+    assert (work.outcome("prepare") is None) == again
+    assert work.spec().parent_dataset == ("d0" if again else None)
+
+
+async def test_a_model_deployed_while_a_job_waited_is_the_one_to_be_better_than(world, home, monkeypatch):
+    work, seen = _spec(home, incumbent_gguf="/old.gguf"), []
+    work.write_outcome("judge", {"ok": True, "verdict": "pass"})
+
+    async def outcome(services, job, stage):
+        seen.append((stage, str(work.spec().incumbent_gguf), work.outcome("judge") is None))
+        return {"ok": True, "verdict": "pass", "chosen": "Q8_0.gguf"}
+
+    monkeypatch.setattr(exporting, "run_stage", outcome)
+    job = world.ask()
+    for fate, gguf in (("superseded", "/old.gguf"), ("deployed", "/new.gguf")):
+        world.store.put_model(
+            Model(version=fate, model_id="m", job_id="x", created_at=1.0, fate=fate, facts={"gguf": gguf})
+        )
+
+    assert (await exporting.work(world.driver.services, job)).trigger == "deploy"
+
+    assert seen == [("export", "/new.gguf", True), ("judge", "/new.gguf", True)]
 
 
 async def test_a_job_cancelled_while_its_dataset_is_taken_leaves_index_and_state_in_agreement(world, home, prepared):

@@ -6,16 +6,17 @@ import asyncio
 import json
 
 import pytest
-from support.ledgers import check
-from support.staged_world import StagedWorld, fates, fill, patch, plan, starts
+from support.ledgers import check, manifest
+from support.staged_world import FACTS, RECORDS, StagedWorld, fates, fill, patch, plan, starts
 
 from reactord.ipc import dlm
+from reactord.jobs.attempts import RULES, Cause
 from reactord.jobs.slot import NAME
-from reactord.jobs.stages import ENVIRONMENT_RETRY_S
 from reactord.jobs.worker_process import is_working
 from reactord.workdir import STAGES
 
 ALL = list(STAGES)
+ENVIRONMENT_RETRY_S = RULES[Cause.ENVIRONMENT].wait_s
 
 
 @pytest.fixture
@@ -48,6 +49,32 @@ async def test_a_job_goes_through_all_stages_takes_its_dataset_and_the_ledger_ba
     await world.close()
     counts = check(home, [("d1", taken)])
     assert (counts.in_datasets, counts.held_out, counts.pending, counts.rejected) == (6, 2, 1, {"a_twin": 1})
+
+
+async def test_two_jobs_at_once_decide_on_different_records_and_the_ledger_balances(home, taken):
+    world = StagedWorld(home, max_concurrent_training_jobs=2)
+    await world.until(lambda: world.inbox.intake.ready)
+    rest = {**FACTS["prepare"], "dataset": "d2"}
+    (home.datasets / "d2").mkdir()
+    second = manifest(RECORDS, train=taken["fates"]["waiting"])
+    (home.datasets / "d2" / "manifest.json").write_text(json.dumps(second))
+    slow = {"for_s": 1.0}
+    directories = [plan(home, "a", train=slow), plan(home, "b", prepare={"facts": rest}, train=slow)]
+    world.ask("a")
+    world.ask("b")
+    world.start()
+    await world.until(lambda: all("train" in starts(work) and is_working(work) for work in directories))
+    assert world.store.datasets() == ["d1", "d2"]
+    assert directories[1].spec().parent_dataset == "d1"
+
+    for identity in "ab":
+        assert (await world.until_over(identity)).state == "completed"
+
+    assert [starts(work) for work in directories] == [ALL, ALL]
+    await world.close()
+    assert dlm.holder(home.locks, NAME) is None
+    counts = check(home, [("d1", taken), ("d2", second)])
+    assert (counts.in_datasets, counts.held_out, counts.pending) == (7, 2, 0)
 
 
 async def test_a_worker_holds_the_slot_and_the_end_of_the_job_gives_it_back(world, home):
@@ -118,10 +145,13 @@ async def test_a_worker_that_is_lost_is_tried_again_a_bounded_number_of_times(wo
     workdir = plan(home, **{stage: {"do": "die"}})
     world.start()
     world.ask()
+    await world.until(lambda: world.job().attempt == 2)
+    assert world.job().facts["not_before"] == world.clock.now + RULES[Cause.SIGNAL].wait_s
+    world.clock.now += RULES[Cause.SIGNAL].wait_s
 
     job = await world.until_over()
 
-    assert (job.state, job.attempt) == ("failed", 2)
+    assert (job.state, job.attempt, job.facts["end_reason"]) == ("failed", 2, "signal")
     assert "attempt 3 of 3" in job.cause
     assert starts(workdir) == [*ALL[: ALL.index(stage)], stage, stage, stage]
 
@@ -132,6 +162,7 @@ async def test_a_worker_that_is_lost_once_costs_one_attempt_and_the_job_complete
     world.ask()
     await world.until(lambda: "preempt" in [event.data.get("trigger") for event in world.store.events()])
     plan(home)
+    world.clock.now += RULES[Cause.CRASHED].wait_s
 
     job = await world.until_over()
 
@@ -175,6 +206,64 @@ async def test_a_refusal_that_is_the_data_s_fault_fails_the_job_with_the_worker_
     job = await world.until_over()
 
     assert (job.state, job.cause, job.facts["error"]) == ("failed", "no; send something else", "BadRecord")
+
+
+async def test_a_job_without_anything_to_learn_from_is_skipped_and_its_records_stay(world, home):
+    said = {"ok": False, "cause": "no_data", "message": "no example to learn from; wait for more interactions"}
+    plan(home, prepare={"do": "refuse", "facts": said})
+    world.start()
+    world.ask()
+
+    job = await world.until_over()
+
+    assert (job.state, job.cause, job.attempt) == ("skipped", said["message"], 0)
+    assert world.inbox.looked_upto == 10  # nothing is born again of what it looked at
+    await world.close()
+    assert (fates(home).pending, fates(home).balanced) == (10, True)
+
+
+async def test_a_run_that_was_too_large_is_made_again_in_smaller_pieces_until_there_are_none(world, home):
+    said = {"ok": False, "cause": "out_of_memory", "message": "unable to mmap; lower hyper.pairs_per_batch"}
+    workdir = plan(home, train={"do": "refuse", "facts": said})
+    world.start()
+    world.ask(hyper={"pairs_per_batch": 4})
+    for attempt, size in ((1, 2), (2, 1)):
+        await world.until(lambda attempt=attempt: world.job().attempt == attempt)
+        assert workdir.spec().hyper.pairs_per_batch == size
+        assert f"the next run takes {size} pairs" in world.job().cause
+        world.clock.now += RULES[Cause.OUT_OF_MEMORY].wait_s
+
+    job = await world.until_over()
+
+    assert (job.state, job.facts["end_reason"]) == ("failed", "out_of_memory")
+    assert starts(workdir) == ["prepare", "train", "train", "train"]
+
+
+async def test_a_worker_that_hangs_twice_at_one_place_is_not_started_a_third_time(world, home):
+    object.__setattr__(world.settings, "stage_silence_s", 0.3)
+    workdir = plan(home, export={"do": "hang"})
+    world.start()
+    world.ask()
+
+    job = await world.until_over()
+
+    assert (job.state, job.facts["end_reason"]) == ("failed", "hang")
+    assert "nothing new" in job.cause
+    assert starts(workdir) == ["prepare", "train", "export", "export"]
+
+
+async def test_a_stage_has_a_deadline_and_the_job_says_which_passed(world, home):
+    object.__setattr__(world.settings, "judge_deadline_s", 0.3)
+    workdir = plan(home, judge={"do": "talk", "for_s": 30})
+    world.start()
+    world.ask()
+
+    job = await world.until_over()
+
+    assert (job.state, job.facts["end_reason"]) == ("failed", "deadline")
+    assert "judge was given 0 s" in job.cause
+    assert "raise judge_deadline_s" in job.cause
+    assert not is_working(workdir)
 
 
 @pytest.mark.parametrize("stage", ALL)

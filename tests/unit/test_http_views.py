@@ -37,6 +37,7 @@ def test_every_live_state_is_training_for_body_with_the_true_state_beside_it(sta
         ("cancelled", "failed", "cancelled"),
         ("rejected", "failed", "rejected: why"),
         ("rolled_back", "failed", "rolled back: why"),
+        ("skipped", "failed", "nothing to learn from: why"),
     ],
 )
 def test_a_finished_job_is_completed_or_failed_and_nothing_else(state, status, error):

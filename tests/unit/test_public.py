@@ -31,6 +31,7 @@ SAID_BY = {
     "cancelled": "training.failed",
     "rejected": "training.failed",
     "rolled_back": "training.failed",
+    "skipped": "training.failed",
 }
 
 
@@ -142,8 +143,9 @@ def test_a_disk_without_room_is_told_without_an_invented_name(public, world, mon
     assert public.troubles() == ["cannot publish: No space left on device"]
 
 
-def test_every_trouble_is_shown(public, world):
-    public.trouble, public.unpublished, world.driver.trouble = "start", "publish", "jobs"
+def test_every_trouble_is_shown(public, world, monkeypatch):
+    public.trouble, public.unpublished = "start", "publish"
+    monkeypatch.setattr(type(world.driver), "trouble", "jobs")
     world.inbox.intake.trouble = "intake"
 
     assert public.troubles() == ["start", "publish", "intake", "jobs"]

@@ -1,15 +1,20 @@
+"""Waiting for memory and the slot, and what is written down when both are there."""
+
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from support.job_world import World
 
-from reactord.jobs.reserving import GIB, UNKNOWN_BASE_BYTES, Grant, Need, Snapshot, Wait, negotiate, predict_peak_bytes
-from reactord.jobspec import Hyper
+from reactord.jobs import reserving
+from reactord.jobs.negotiating import Snapshot
+from reactord.jobs.planning import GIB
+from reactord.jobs.reserving import outgrown, tightened, work
+from reactord.workdir import WorkDir
 
-BASE = {
+LLAMA = {
     "num_hidden_layers": 30,
     "hidden_size": 576,
     "vocab_size": 49152,
@@ -20,70 +25,187 @@ BASE = {
 }
 
 
-def _bytes(gib):
-    return None if gib is None else int(gib * GIB)
+@pytest.fixture
+def machine(monkeypatch):
+    """What the job sees of the machine; change it with `machine.free(gib)`."""
 
+    class Machine:
+        snapshot = Snapshot(64 * GIB, 60 * GIB)
 
-@pytest.mark.parametrize(
-    ("machine", "need", "granted"),  # in GiB: (total, available, Prime's), (peak, headroom, limit)
-    [
-        ((16, 10, 0), (4, 1, 64), True),
-        ((16, 5, 0), (4, 1, 64), True),
-        ((16, 4.99, 0), (4, 1, 64), False),
-        ((16, 10, None), (4, 1, 64), True),  # nobody heard of a Prime: what is available was measured
-        ((16, 10, 11), (4, 1, 64), True),
-        ((16, 10, 11.01), (4, 1, 64), False),  # Prime may grow back into what it was told it has
-        ((64, 60, 12), (4, 1, 16), False),
-        ((64, 60, 11), (4, 1, 16), True),
-        ((64, 60, 0), (16, 1, 16), False),
-        ((4, 4, 0), (3, 1, 64), True),
-        ((4, 4, 0), (3, 1.01, 64), False),
-        ((0, 0, 0), (0, 0, 64), True),
-    ],
-)
-def test_a_job_is_granted_what_fits_beside_prime_and_nothing_else(machine, need, granted):
-    decision = negotiate(Snapshot(*map(_bytes, machine)), Need(*map(_bytes, need)))
+        def free(self, gib, total=64):
+            self.snapshot = Snapshot(total * GIB, int(gib * GIB))
 
-    assert isinstance(decision, Grant) == granted
-    assert granted or "GiB" in decision.why
-
-
-SIZES = st.integers(0, 100 * GIB)
-
-
-@given(machine=st.tuples(SIZES, SIZES, SIZES | st.none()), wanted=st.tuples(SIZES, SIZES, SIZES), less=SIZES)
-def test_a_grant_never_overcommits_and_less_of_anything_never_helps(machine, wanted, less):
-    total, available, prime = machine
-    peak, headroom, limit = wanted
-    need = Need(*wanted)
-    decision = negotiate(Snapshot(*machine), need)
-    if isinstance(decision, Grant):
-        assert decision.peak_bytes + headroom <= available
-        assert decision.peak_bytes + headroom + (prime or 0) <= min(limit, total)
-        return
-    worse = [
-        negotiate(Snapshot(max(0, total - less), available, prime), need),
-        negotiate(Snapshot(total, max(0, available - less), prime), need),
-        negotiate(Snapshot(total, available, (prime or 0) + less), need),
-        negotiate(Snapshot(*machine), Need(peak + less, headroom, limit)),
-    ]
-    assert all(isinstance(other, Wait) for other in worse)
-
-
-def test_a_base_that_was_never_converted_is_planned_for_with_a_round_number(fast_dir):
-    assert predict_peak_bytes(fast_dir / "none", Hyper()) == UNKNOWN_BASE_BYTES
+    made = Machine()
+    monkeypatch.setattr(reserving, "look_around", lambda services, job: made.snapshot)
+    return made
 
 
 @pytest.fixture
-def base(fast_dir):
-    (fast_dir / "config.json").write_text(json.dumps(BASE))
-    with (fast_dir / "model.safetensors").open("wb") as file:
-        file.truncate(538 * 10**6)
-    return fast_dir
+def world(home):
+    folder = home.base_models / "smollm2" / "hf"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(LLAMA))
+    (folder.parent / "BASE.json").write_text(json.dumps({"name": "smollm2", "chat_template": "<|im_start|>"}))
+    made = World(home, training_slot_timeout_s=0.02)
+    yield made
+    made.store.close()
 
 
-def test_the_prediction_grows_with_everything_that_costs_memory(base):
-    plain = predict_peak_bytes(base, Hyper())
-    for more in (Hyper(lora_rank=64), Hyper(pairs_per_batch=4), Hyper(max_length_tokens=1024)):
-        assert predict_peak_bytes(base, more) > plain
-    assert predict_peak_bytes(base, Hyper(max_steps=9999)) == plain
+async def _once(world, **request):
+    job = world.ask(**request)
+    clock = world.clock
+
+    def tick():
+        clock.now += 0.01
+        return clock.now
+
+    object.__setattr__(world.driver.services, "clock", tick)
+    return await work(world.driver.services, job)
+
+
+def _prepared(world, identity="j", longest=100):
+    path = WorkDir(world.home.jobs / identity).outcome_path("prepare")
+    path.write_text(json.dumps({"ok": True, "base": "smollm2", "longest_example_tokens": longest}))
+
+
+async def test_a_job_that_fits_starts_as_it_was_asked_for(world, machine):
+    what = await _once(world, hyper={"pairs_per_batch": 4})
+
+    assert (what.trigger, what.cause) == ("start", "memory and the training slot are granted")
+    spec = WorkDir(world.home.jobs / "j").spec()
+    assert (spec.hyper.pairs_per_batch, spec.fence) == (4, what.facts["fence"])
+    assert what.facts["peak_bytes"] == max(what.facts["stage_peaks"].values())
+    assert what.facts["granted_bytes"] == what.facts["peak_bytes"]
+    assert what.facts["shrunk"] is None
+
+
+async def test_a_job_that_does_not_fit_is_queued_again_with_the_numbers_and_remembers_since_when_it_waits(
+    world, machine
+):
+    machine.free(1.5)
+    began = world.clock.now
+
+    what = await _once(world)
+
+    assert what.trigger == "requeue"
+    assert "1.5 GiB of 64.0 GiB are available" in what.cause
+    assert began < what.facts["waits_since"] < world.clock.now
+    assert world.slot.takes == []  # what nobody can use is not taken
+
+
+async def test_while_a_job_waits_everybody_can_read_what_for_and_the_journal_is_not_filled_with_it(world, machine):
+    object.__setattr__(world.settings, "training_slot_timeout_s", 1.0)
+    machine.free(1.5)
+
+    await _once(world)
+
+    assert "1.5 GiB of 64.0 GiB are available" in world.job().facts["waits_for"]
+    assert [event.topic for event in world.store.events()].count("job.fact") == 1
+
+
+async def test_a_job_that_may_not_fit_chooses_its_examples_and_is_cut_only_when_their_length_is_known(world, machine):
+    machine.free(8)
+    first = await _once(world, hyper={"pairs_per_batch": 8})
+    workdir = WorkDir(world.home.jobs / "j")
+    before = workdir.spec().hyper
+    _prepared(world, longest=512)
+
+    assert "only the examples for now" in first.cause
+    assert (before.pairs_per_batch, first.facts["stage_peaks"].keys()) == (8, {"prepare"})
+    assert outgrown(world.driver.services, replace(world.job(), facts=first.facts))
+    second = await work(world.driver.services, world.job())
+    assert "in a smaller form: 1 pairs a micro-batch (a step still holds as many) instead of 8" in second.cause
+    hyper = workdir.spec().hyper
+    assert (hyper.pairs_per_batch, hyper.pairs_per_step, hyper.max_length_tokens) == (1, 8, 512)
+
+
+async def test_short_examples_are_not_cut_for_the_length_they_might_have_had(world, machine):
+    machine.free(8)
+    await _once(world)
+    _prepared(world, longest=100)
+
+    assert (await work(world.driver.services, world.job())).cause == "memory and the training slot are granted"
+
+
+async def test_a_job_that_never_fits_fails_with_what_to_change(world, machine):
+    machine.free(2, total=2)
+
+    what = await _once(world)
+
+    assert (what.trigger, what.facts["end_reason"]) == ("fail", "never_fits")
+    assert "Choose a smaller base model" in what.cause
+
+
+async def test_a_slot_that_is_busy_is_a_reason_to_wait_too(world, machine):
+    world.slot.busy = "the training slot is held by jarvis-1"
+
+    assert (await _once(world)).cause == "the training slot is held by jarvis-1"
+
+
+async def test_a_job_that_has_chosen_its_dataset_keeps_its_numbers_and_may_only_be_cut_into_smaller_pieces(
+    world, machine
+):
+    await _once(world, hyper={"pairs_per_batch": 4, "lora_rank": 32})
+    _prepared(world, longest=400)
+    checkpoint = WorkDir(world.home.jobs / "j").checkpoints / "step-000004"
+    checkpoint.mkdir()
+    before = WorkDir(world.home.jobs / "j").spec()
+    machine.free(7)
+
+    what = await work(world.driver.services, world.job())
+
+    after = WorkDir(world.home.jobs / "j").spec()
+    assert what.trigger == "start"
+    assert after.hyper.pairs_per_batch < 4
+    assert after.model_copy(update={"hyper": before.hyper}) == before
+    assert after.hyper.model_copy(update={"pairs_per_batch": 4}) == before.hyper
+
+
+async def test_what_is_left_to_do_decides_what_is_asked_for(world, machine):
+    await _once(world, hyper={"pairs_per_batch": 8})
+    _prepared(world)
+    WorkDir(world.home.jobs / "j").outcome_path("train").write_text('{"ok": true}')
+    machine.free(3.5)
+
+    what = await work(world.driver.services, world.job())
+
+    assert what.trigger == "start"
+    assert set(what.facts["stage_peaks"]) == {"export", "judge"}
+
+
+async def test_a_job_whose_base_turns_out_larger_than_guessed_reserves_again(world, machine):
+    what = await _once(world, hyper={"pairs_per_batch": 2})
+    _prepared(world, longest=512)
+    services, job = world.driver.services, world.job()
+
+    assert outgrown(services, replace(job, facts=what.facts)) is None
+    assert "were granted" in outgrown(services, replace(job, facts={"granted_bytes": GIB}))
+
+
+async def test_what_was_granted_for_any_length_is_given_back_when_the_length_is_known(world, machine):
+    what = await _once(world)
+    job = world.job()
+    world.store.db.execute("UPDATE jobs SET facts=? WHERE id='j'", (json.dumps({**what.facts, "kept": 1}),))
+    _prepared(world, longest=100)
+
+    known = tightened(world.driver.services, world.job())
+
+    assert job.id == known.id
+    assert known.facts["granted_bytes"] < what.facts["granted_bytes"] / 2
+    assert known.facts["granted_bytes"] == known.facts["peak_bytes"] == max(known.facts["stage_peaks"].values())
+    assert world.job().facts == known.facts
+    assert known.facts["kept"] == 1
+    assert tightened(world.driver.services, known) is known
+    assert outgrown(world.driver.services, known) is None
+
+
+def test_the_machine_is_looked_at_with_what_our_other_jobs_were_granted(world):
+    world.ask("other")
+    world.store.db.execute("UPDATE jobs SET state='training', facts=? WHERE id='other'", ('{"peak_bytes": 12345}',))
+    job = world.ask()
+
+    snapshot = reserving.look_around(world.driver.services, job)
+
+    assert 0 < snapshot.available_bytes <= snapshot.total_bytes
+    assert (snapshot.ours_held_bytes, snapshot.ours_to_come_bytes) == (0, 12345)
+    assert not snapshot.prime.alive

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from reactord.errors import BadConfig
@@ -76,6 +79,12 @@ def test_no_name_in_the_environment_sets_two_knobs():
         ('{"model_id": "/etc/evil"}', "model_id"),
         ('{"model_id": ""}', "model_id"),
         ('{"recipe": "xyz"}', "unknown recipe 'xyz'; choose one of dpo, sft"),
+        ('{"night_shift": "22-06"}', "'22-06' is no window; write one like 22:00-06:00"),
+        ('{"night_shift": "22:00-22:00"}', "is an empty window"),
+        ('{"night_shift_cron": "0 25 * * *"}', "bad hour"),
+        ('{"night_shift_cron": "* * * * *"}', "more often than"),
+        ('{"time_zone": "Mars/Base"}', "there is no time zone 'Mars/Base'"),
+        ('{"score_threshold": -1}', "score_threshold"),
         (b"\xff\xfe{}", "not valid JSON"),
         (b" " * (MAX_CONFIG_BYTES + 1), "larger than"),
     ],
@@ -109,3 +118,39 @@ def test_unknown_keys_are_answered_with_the_known_ones(home):
 
     with pytest.raises(BadConfig, match="experience_threshold"):
         load(home, {})
+
+
+def test_the_thresholds_have_the_names_of_the_mission(home):
+    settings = load(home, {"REACTOR_EXPERIENCE_BUFFER_THRESHOLD": "40", "REACTOR_AUTO_TRAINING_THRESHOLD": "70.5"})
+
+    assert (settings.experience_threshold, settings.score_threshold) == (40, 70.5)
+
+
+def test_nights_can_be_set_by_the_environment(home):
+    said = {"REACTOR_NIGHT_SHIFT": "mon-fri 22:00-06:00", "REACTOR_TIME_ZONE": "Pacific/Chatham",
+            "REACTOR_NIGHT_SHIFT_CRON": "0 3 * * sun"}  # fmt: skip
+
+    settings = load(home, said)
+
+    assert (settings.night_shift, settings.time_zone) == ("mon-fri 22:00-06:00", "Pacific/Chatham")
+    with pytest.raises(BadConfig, match="the environment variable REACTOR_TIME_ZONE"):
+        load(home, {"REACTOR_TIME_ZONE": "../x"})
+
+
+def test_whoever_has_no_nights_does_not_pay_for_them(home):
+    load(home, {})
+    code = (
+        "import sys; from reactord import settings, home; settings.load(home.Home.find(sys.argv[1]), {});"
+        "sys.exit(int('cronsim' in sys.modules))"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code, str(home.root)], check=False).returncode == 0
+
+
+def test_a_machine_of_a_zone_that_nobody_knows_has_no_nights_until_one_is_named(home, monkeypatch):
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    load(home, {})
+
+    with pytest.raises(BadConfig, match="the environment variable TZ: there is no time zone"):
+        load(home, {"REACTOR_NIGHT_SHIFT": "22:00-06:00"})
+    assert load(home, {"REACTOR_NIGHT_SHIFT": "22:00-06:00", "REACTOR_TIME_ZONE": "Europe/Berlin"})

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from reactord.jobs.states import State
-from reactord.jobs.triggers import Growth, JobRequest, due, new_job_id, submit
+from reactord.jobs.triggers import Growth, JobRequest, due, new_job_id, submit, wanted
 from reactord.ledger.state import Job, Store
 from reactord.settings import Settings
 
@@ -44,6 +44,46 @@ def test_a_job_is_born_when_enough_is_new_and_nothing_speaks_against_it(fresh, q
 
     assert (cause is not None) == born
     assert not born or str(fresh) in cause
+
+
+@pytest.mark.parametrize(
+    ("fresh", "score", "settings", "born"),
+    [
+        (10, 99.9, {}, False),
+        (10, 100.0, {}, True),
+        (10, None, {}, False),  # nobody knows yet
+        (100, 10.0, {}, True),  # near-duplicates, but as many as were asked for
+        (10, 49.0, {"score_threshold": 50.0}, False),
+        (10, 50.0, {"score_threshold": 50.0}, True),
+        (10, 1e6, {"score_threshold": 0.0}, False),
+        (10, 1e6, {"experience_threshold": 0}, False),  # the score has no number of its own
+        (1000, 60.0, {"experience_threshold": 0, "score_threshold": 50.0}, True),
+        (1000, 40.0, {"experience_threshold": 0, "score_threshold": 50.0}, False),
+        (0, 100.0, {}, False),
+    ],
+)
+def test_a_job_is_born_when_what_is_new_weighs_enough(fresh, score, settings, born):
+    growth = Growth(fresh, NOW - 5, score, "10 correction")
+
+    assert (due(SETTINGS.model_copy(update=settings), growth, [], NOW) is not None) == born
+
+
+def test_a_clock_that_was_set_back_by_years_stops_no_birth():
+    growth = Growth(100, NOW + 1e8)
+
+    assert due(SETTINGS, growth, [_job("completed", NOW + 1e8)], NOW)
+    assert due(SETTINGS, growth, [_job("completed", NOW + 3599)], NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("fresh", "jobs", "may"),
+    [(20, [], True), (19, [], False), (20, [("queued", 9000)], False), (20, [("failed", 3599)], False)],
+)
+def test_a_reason_of_its_own_needs_a_bit_that_is_new(fresh, jobs, may):
+    made = [_job(state, NOW - age) for state, age in jobs]
+
+    assert wanted(SETTINGS, Growth(fresh, NOW - 5), made, NOW) == may
+    assert not wanted(SETTINGS.model_copy(update={"signal_threshold": 0}), Growth(10**6, 0.0), [], NOW)
 
 
 def test_a_threshold_of_zero_means_never():

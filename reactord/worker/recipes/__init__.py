@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 
 from reactord.errors import BadRequest
 from reactord.jobspec import Hyper, recipe_names
-from reactord.memory import Sizes, has_bfloat16, lora_peak_bytes
+from reactord.memory import Sizes, has_bfloat16, train_peak_bytes
 from reactord.worker.examples import Example
 
 #: LoRA on every linear layer: attention alone learns brevity more slowly and disturbs neutral text no less
@@ -42,7 +42,7 @@ class Recipe(Protocol):
         """Why this recipe cannot learn from the example, or None."""
 
     def peak_bytes(self, sizes: Sizes, hyper: Hyper, longest_tokens: int) -> int:
-        """The memory a run is expected to need at most, with margin."""
+        """The memory a run is expected to need at most, without margin."""
 
     def make_trainer(self, setup: Setup) -> Any:  # noqa: ANN401 - a transformers Trainer
         """A trainer ready to run."""
@@ -71,4 +71,4 @@ def lora(hyper: Hyper) -> Any:  # noqa: ANN401 - a peft LoraConfig
     )
 
 
-__all__ = ["Recipe", "Setup", "Sizes", "has_bfloat16", "load", "lora", "lora_peak_bytes"]
+__all__ = ["Recipe", "Setup", "Sizes", "has_bfloat16", "load", "lora", "train_peak_bytes"]

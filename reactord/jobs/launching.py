@@ -1,0 +1,45 @@
+"""On what can a job directory be run?
+
+A launcher starts or adopts a worker for one stage; whoever it started is watched through the directory alone, so a
+worker on another machine looks the same as one here. There is one launcher today: a process on this machine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from reactord.workdir import Stage, WorkDir
+
+if TYPE_CHECKING:
+    from reactord.jobs.worker_process import WorkerProcess
+
+LOCAL = "local"
+
+
+class Launcher(Protocol):
+    """Who can start a worker."""
+
+    name: str
+
+    async def start(self, workdir: WorkDir, stage: Stage) -> WorkerProcess:
+        """Start a worker for `stage`, or adopt the one that is there."""
+
+
+class LocalLauncher:
+    """A process of its own on this machine."""
+
+    name = LOCAL
+
+    async def start(self, workdir: WorkDir, stage: Stage) -> WorkerProcess:
+        """Start a worker for `stage`, or adopt the one that is there."""
+        from reactord.jobs import worker_process  # noqa: PLC0415 - asyncio is a third of what `reactord plan` may cost
+
+        return await worker_process.start(workdir, stage)
+
+
+LAUNCHERS: dict[str, Launcher] = {LOCAL: LocalLauncher()}
+
+
+def cloud_of() -> str | None:
+    """The launcher that could take a job off this machine; None while only this machine's own is installed."""
+    return next((name for name in LAUNCHERS if name != LOCAL), None)

@@ -1,0 +1,34 @@
+"""What else of ours is at work, and what would the machine have left if everybody took what they may?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reactord.home import Home
+from reactord.jobs.negotiating import Snapshot, spare_bytes
+from reactord.jobs.states import State
+from reactord.jobs.surveying import policy_of, survey
+from reactord.jobs.worker_process import rss_bytes
+from reactord.ledger.state import Job, Store
+from reactord.settings import Settings
+from reactord.workdir import WorkDir
+
+
+def at_work(home: Home, store: Store, but: Job) -> list[tuple[int, int]]:
+    """(held, granted) bytes of our other jobs that run."""
+    running = [j for j in store.live_jobs() if j.id != but.id and j.state in (State.TRAINING, State.EXPORTING)]
+    return [(rss_bytes(WorkDir(home.jobs / j.id)), int(j.facts.get("peak_bytes") or 0)) for j in running]
+
+
+def spare_beside(
+    home: Home, store: Store, settings: Settings, job: Job, clock: Callable[[], float]
+) -> Callable[[int], int]:
+    """What would be left beside this job, asked with what it holds now."""
+    policy, granted = policy_of(settings), int(job.facts.get("peak_bytes") or 0)
+
+    def spare(held: int) -> int:
+        others = at_work(home, store, job) if settings.max_concurrent_training_jobs > 1 else []
+        seen: Snapshot = survey(home, clock(), [(held, granted), *others])
+        return spare_bytes(seen, policy)
+
+    return spare

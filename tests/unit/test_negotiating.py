@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reactord.jobs.negotiating import Grant, Offload, Policy, Refuse, Request, Shrink, Snapshot, Wait, negotiate
+from reactord.jobs.planning import GIB, Plan
+from reactord.jobspec import Hyper
+from reactord.prime.memory import Holding
+
+POLICY = Policy(headroom_bytes=GIB, limit_bytes=64 * GIB, reserve_bytes=40 * GIB, prime_threshold_bytes=24 * GIB,
+                patience_s=300, look_again_s=10)  # fmt: skip
+NOW = 1000.0
+
+
+def _bytes(gib):
+    return None if gib is None else int(gib * GIB)
+
+
+def _plan(gib, *, lossless=True, known=True, **hyper):
+    return Plan(Hyper(**hyper), (("train", _bytes(gib)),), lossless=lossless, known=known)
+
+
+def _prime(held, reach="same"):
+    return Holding(alive=True, held_bytes=_bytes(held), may_reach_bytes=_bytes(held if reach == "same" else reach))
+
+
+def _ask(*plans, waited_s=0.0, cloud=None, **policy):
+    return Request(plans, replace(POLICY, **{k: _bytes(v) for k, v in policy.items()}), NOW, waited_s, cloud)
+
+
+def _machine(total, available, prime=None, **more):
+    return Snapshot(_bytes(total), _bytes(available), **({"prime": prime} if prime else {}), **more)
+
+
+@pytest.mark.parametrize(
+    ("machine", "peak", "policy", "granted"),  # in GiB
+    [
+        (_machine(16, 10), 4, {}, True),
+        (_machine(16, 5), 4, {}, True),
+        (_machine(16, 4.99), 4, {}, False),
+        (_machine(16, 10, _prime(2)), 4, {}, True),
+        (_machine(16, 10, _prime(2, 7)), 4, {}, True),
+        (_machine(16, 10, _prime(2, 7.01)), 4, {}, False),  # it may still take more than 5
+        (_machine(64, 60, _prime(12)), 4, {"limit_bytes": 16}, False),
+        (_machine(64, 60, _prime(5)), 4, {"limit_bytes": 16}, True),
+        (_machine(64, 60), 41, {}, False),
+        (_machine(64, 60), 40, {}, True),
+        (_machine(64, 30, _prime(25)), 4, {}, False),  # above JPRIME_MEMORY_THRESHOLD_GB
+        (_machine(64, 30, _prime(24)), 4, {}, True),
+        (_machine(16, 10, swap_used_bytes=_bytes(5)), 4, {}, True),
+        (_machine(16, 10, swap_used_bytes=_bytes(5.01)), 4, {}, False),
+        (_machine(16, 10, ours_to_come_bytes=_bytes(5.01)), 4, {}, False),
+        (_machine(64, 60, ours_held_bytes=_bytes(30)), 10, {}, True),
+        (_machine(64, 60, ours_held_bytes=_bytes(30.01)), 10, {}, False),  # our reserve is for all our jobs together
+    ],
+)
+def test_a_job_is_granted_what_fits_beside_prime_and_nothing_else(machine, peak, policy, granted):
+    decision = negotiate(machine, _ask(_plan(peak), **policy))
+
+    assert isinstance(decision, Grant) == granted
+    assert granted or "GiB" in decision.why
+
+
+def test_a_prime_that_lives_and_does_not_say_what_it_needs_keeps_all_that_is_set_aside_for_it():
+    """Unknown is not zero; on a machine a quarter as large it is a quarter as much."""
+    silent = Holding(alive=True, held_bytes=None, may_reach_bytes=None)
+
+    assert isinstance(negotiate(_machine(16, 10), _ask(_plan(4))), Grant)
+    assert isinstance(negotiate(_machine(16, 11, silent), _ask(_plan(4))), Grant)
+    waits = negotiate(_machine(16, 10.9, silent), _ask(_plan(4)))
+    assert isinstance(waits, Wait)
+    assert "Prime lives and does not say and may take 6.0 GiB more (unknown" in waits.why
+
+
+def test_a_wait_says_what_was_measured_and_when_to_look_again():
+    waits = negotiate(
+        _machine(16, 6, _prime(3, 5), ours_to_come_bytes=GIB, swap_used_bytes=GIB, others=(("jarvis-body", 2 * GIB),)),
+        _ask(_plan(4)),
+    )
+
+    assert waits == Wait(
+        "needs 4.0 GiB, 1.0 GiB can be given: 6.0 GiB of 16.0 GiB are available, Prime holds 3.0 GiB and may take"
+        " 2.0 GiB more, 1.0 GiB are promised to the job that runs, 1.0 GiB in swap may come back, 1.0 GiB stay free,"
+        " jarvis-body holds 2.0 GiB",
+        NOW + 10,
+    )
+
+
+FORMS = (_plan(8, pairs_per_batch=2), _plan(5, pairs_per_batch=1), _plan(2, pairs_per_batch=1, max_length_tokens=128,
+                                                                         lossless=False))  # fmt: skip
+
+
+def test_the_same_result_in_smaller_pieces_is_taken_at_once():
+    decision = negotiate(_machine(16, 7), _ask(*FORMS))
+
+    assert isinstance(decision, Shrink)
+    assert decision.plan is FORMS[1]
+    assert decision.why == (
+        "1 pairs a micro-batch (a step still holds as many) instead of 2: 5.0 GiB fit, 8.0 GiB do not"
+    )
+
+
+def test_a_lesser_result_is_taken_only_when_patience_is_out_or_nothing_better_ever_fits():
+    tight = _machine(16, 4)
+
+    assert isinstance(negotiate(tight, _ask(*FORMS, waited_s=299)), Wait)
+    assert negotiate(tight, _ask(*FORMS, waited_s=300)).plan is FORMS[2]
+    assert negotiate(_machine(5, 4), _ask(*FORMS)).plan is FORMS[2]
+
+
+def test_what_never_fits_is_refused_with_what_to_change_or_goes_to_the_cloud():
+    never = _machine(2.5, 2.5)
+    refused = negotiate(never, _ask(*FORMS))
+
+    assert isinstance(refused, Refuse)
+    assert "needs 2.0 GiB in its smallest form; the machine has 2.5 GiB" in refused.why
+    assert "Choose a smaller base model" in refused.why
+    assert isinstance(negotiate(replace(never, prime=_prime(2)), _ask(*FORMS)), Refuse)
+    assert negotiate(never, _ask(*FORMS, cloud="gcp")).where == "gcp"
+    assert isinstance(negotiate(_machine(16, 1), _ask(*FORMS, cloud="gcp")), Wait)
+    assert isinstance(negotiate(_machine(16, 1), _ask(*FORMS, cloud="gcp", waited_s=300)), Offload)
+
+
+def test_a_job_is_granted_its_peak_and_a_guess_all_that_is_free():
+    assert negotiate(_machine(16, 10), _ask(_plan(4))).granted_bytes == _bytes(4)
+    assert negotiate(_machine(16, 10), _ask(_plan(4, known=False))).granted_bytes == _bytes(9)
+
+
+SIZES = st.integers(0, 100 * GIB)
+PRIMES = st.builds(Holding, alive=st.just(True), held_bytes=SIZES | st.none(), may_reach_bytes=SIZES | st.none())
+POLICIES = st.builds(Policy, headroom_bytes=SIZES, limit_bytes=SIZES, reserve_bytes=SIZES, prime_threshold_bytes=SIZES,
+                     patience_s=st.just(300.0), look_again_s=st.just(10.0))  # fmt: skip
+SNAPSHOTS = st.builds(
+    Snapshot, total_bytes=SIZES, available_bytes=SIZES, prime=PRIMES, swap_used_bytes=SIZES, ours_held_bytes=SIZES,
+    ours_to_come_bytes=SIZES,
+)  # fmt: skip
+
+
+@given(SNAPSHOTS, POLICIES, st.lists(SIZES, min_size=1, max_size=4), st.booleans(), SIZES)
+def test_a_grant_never_overcommits_and_less_of_anything_never_helps(machine, policy, sizes, tired, less):
+    forms = [Plan(Hyper(), (("train", size),), lossless=i < 2) for i, size in enumerate(sorted(sizes, reverse=True))]
+    request = Request(forms, policy, NOW, 300.0 if tired else 0.0)
+    decision = negotiate(machine, request)
+    prime = machine.prime
+    if isinstance(decision, Grant | Shrink):
+        wanted = decision.plan.peak_bytes + policy.headroom_bytes
+        reach = max(prime.held_bytes or 0, prime.may_reach_bytes or 0)
+        ours = machine.ours_held_bytes + machine.ours_to_come_bytes
+        assert wanted + machine.swap_used_bytes + machine.ours_to_come_bytes <= machine.available_bytes
+        assert wanted + reach + ours <= min(policy.limit_bytes, machine.total_bytes)
+        return
+    worse = [
+        replace(machine, available_bytes=max(0, machine.available_bytes - less)),
+        replace(machine, swap_used_bytes=machine.swap_used_bytes + less),
+        replace(machine, ours_to_come_bytes=machine.ours_to_come_bytes + less),
+        replace(machine, prime=replace(prime, may_reach_bytes=None)),
+    ]
+    assert not any(isinstance(negotiate(other, request), Grant | Shrink) for other in worse)
