@@ -154,3 +154,11 @@ def test_a_machine_of_a_zone_that_nobody_knows_has_no_nights_until_one_is_named(
     with pytest.raises(BadConfig, match="the environment variable TZ: there is no time zone"):
         load(home, {"REACTOR_NIGHT_SHIFT": "22:00-06:00"})
     assert load(home, {"REACTOR_NIGHT_SHIFT": "22:00-06:00", "REACTOR_TIME_ZONE": "Europe/Berlin"})
+
+
+def test_a_refusal_is_in_our_words_alone(home):
+    with pytest.raises(BadConfig) as refused:
+        load(home, {"REACTOR_NIGHT_SHIFT": "25:00-3"})
+
+    assert "REACTOR_NIGHT_SHIFT: night_shift: '25:00-3' is no window" in str(refused.value)
+    assert ".. " not in str(refused.value)
