@@ -142,7 +142,7 @@ def load(home: Home, environ: Mapping[str, str] | None = None, **given: Any) -> 
         name = ".".join(str(part) for part in first["loc"])
         where = source.get(str(first["loc"][0]) if first["loc"] else "", "the settings")
         known = "" if first["type"] != "extra_forbidden" else f" Known: {', '.join(sorted(Settings.model_fields))}."
-        what = first["msg"].removeprefix("Value error, ").removesuffix(".")  # pydantic's word for what we said ourselves
+        what = first["msg"].removeprefix("Value error, ").removesuffix(".")  # pydantic adds its own
         raise BadConfig(f"{where}: {name}: {what}.{known} Correct it and start again.") from None
     if settings.night_shift or settings.night_shift_cron:
         _know_the_zone(settings)
