@@ -24,7 +24,7 @@ from typing import TypeVar
 import orjson
 import psutil
 
-from reactord import __version__, durable, logs
+from reactord import __version__, access, durable, logs
 from reactord.errors import AlreadyRunning, EnvironmentTrouble, ReactordError
 from reactord.home import Home
 from reactord.http.sidecar import Sidecar
@@ -63,6 +63,8 @@ def run(home: Home, settings: Settings) -> int:
         ) from None
     with _only_daemon(home):
         logs.set_up(home.logs, settings.log_level)
+        for directory in access.exposed(home.root):
+            log.warning("every user may write %s, and so replace the bus; close it: chmod o-w %s", directory, directory)
         umf.sender.open(settings.umf_mode, settings.umf_dir or home.umf)
         try:
             return asyncio.run(_Daemon(home, settings).run())

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from reactord.cli import text
-from reactord.cli.check_read import MAX_BYTES, Contents, Unreadable, read, repairs
+from reactord.cli.check_read import MAX_BYTES, Contents, Unreadable, read
 from reactord.cli.exits import ERROR, OK
 from reactord.cli.view import SCHEMA_VERSION
 from reactord.data.experience import Experience, normalise
 from reactord.errors import BadConfig, BadRecord
 from reactord.formats import FORMATS, Format, Notice, Pointer, Record, Refusal
 from reactord.formats.identify import identify
+from reactord.formats.mended import mended
 from reactord.formats.records import load
 from reactord.formats.schema import Problem, problems
 from reactord.formats.schemas import documents as schema_documents
@@ -118,7 +119,7 @@ def _check_document(form: Format, name: str, line: int, raw: bytes, report: Repo
     except BadRecord as bad:
         report.add(line, *_explained(form, raw, bad))
         return
-    report.repaired.update(repairs(raw))
+    report.repaired.update(found.what for found in mended(raw))
     wrong = [_refused(item.reason, i, len(items)) for i, item in enumerate(items) if isinstance(item, Refusal)]
     report.becomes.update(_fate(form, item) for item in items if not isinstance(item, Refusal))
     report.becomes.update(["nothing for us"] if not items else [])

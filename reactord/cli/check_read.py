@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import os
-import re
 import sqlite3
 import stat
 import zlib
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-
-import orjson
 
 from reactord.formats.schema import Problem
 from reactord.ipc import rows
@@ -23,9 +19,8 @@ from reactord.ipc.tail import MAX_LINE_BYTES
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_ROWS = 100_000
-_GZIP, _SQLITE, _BOM = b"\x1f\x8b", b"SQLite format 3\0", b"\xef\xbb\xbf"
+_GZIP, _SQLITE = b"\x1f\x8b", b"SQLite format 3\0"
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Unreadable(ValueError):
@@ -112,21 +107,3 @@ def _table(path: Path) -> Contents:
     except sqlite3.Error as trouble:
         raise Unreadable(f"is a database without readable conversations ({trouble})", "see docs/formats.md") from None
     return Contents(b"".join(lines), whole=len(lines) >= of, rows=of)
-
-
-def repairs(raw: bytes) -> list[str]:
-    """What the reader had to mend in a document that it accepted. The journal keeps the bytes as they are."""
-    try:
-        orjson.loads(raw)
-        return []
-    except orjson.JSONDecodeError:
-        pass
-    found: set[str] = {"byte order mark"} if raw.startswith(_BOM) else set()
-
-    def constant(name: str) -> None:
-        found.add(name.removeprefix("-"))
-
-    value = json.loads(raw.decode("utf-8-sig"), parse_constant=constant)
-    if _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
-        found.add("lone surrogate")
-    return sorted(found)

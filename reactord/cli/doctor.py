@@ -15,12 +15,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+from reactord import access
 from reactord.cli import presence, text
 from reactord.cli.exits import DEGRADED, OK
 from reactord.cli.text import Paint, path_text, safe, size
 from reactord.cli.view import SCHEMA_VERSION, rows_of
 from reactord.errors import MissingCompiler, ReactordError
 from reactord.home import Home
+from reactord.ipc.doors import entrances
 from reactord.ledger.counts import count
 from reactord.settings import Settings, load
 
@@ -129,7 +131,18 @@ def _home(home: Home) -> list[Finding]:
     mode = stat.S_IMODE(path.stat().st_mode)
     private = mode & 0o077 == 0
     cure = "" if private else f"others can read what was said to the assistant: chmod 700 {path_text(path)}"
-    return [Finding("home", private, f"{path_text(path)}, writable, mode {mode:04o}", cure)]
+    return [Finding("home", private, f"{path_text(path)}, writable, mode {mode:04o}", cure), *_open_doors(home)]
+
+
+def _open_doors(home: Home) -> list[Finding]:
+    """Directories where every user may write: the daemon takes nothing in from there."""
+    doors = [entrance.directory for entrance in entrances(home)]
+    wrong = [place for place in doors if access.is_open(place)]
+    wrong += access.exposed(home.root)
+    return [
+        Finding("bus", False, f"every user may write {path_text(place)}", f"close it: chmod o-w {path_text(place)}")
+        for place in dict.fromkeys(wrong)
+    ]
 
 
 def _disk(home: Home) -> list[Finding]:

@@ -63,4 +63,5 @@ def ledger(home: Home, options: argparse.Namespace) -> int:
         ]
         text.say(f"{counts.received:>9}  received", *(f"{n:>9}  {name}" for name, n in accounted))
         text.say("balanced" if counts.balanced else "DOES NOT BALANCE: please report this output")
+        text.say(*(f"{n:>9}  documents were mended: {text.safe(what)}" for what, n in counts.mended.items()))
     return OK if counts.balanced else DEGRADED

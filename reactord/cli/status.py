@@ -92,7 +92,7 @@ def counts_json(counts: Counts) -> dict[str, Any]:
     return {
         "received": counts.received, "pending": counts.pending, "in_datasets": counts.in_datasets,
         "held_out": counts.held_out, "rejected": counts.rejected, "duplicates": counts.duplicates,
-        "balanced": counts.balanced,
+        "balanced": counts.balanced, "mended": counts.mended,
     }  # fmt: skip
 
 

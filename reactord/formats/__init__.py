@@ -11,10 +11,10 @@ import importlib
 import pkgutil
 
 from reactord.formats.door import Door, Format
-from reactord.formats.records import Item, Notice, Parser, Pointer, Record, Refusal, Said
+from reactord.formats.records import Item, Mended, Notice, Parser, Pointer, Record, Refusal, Said
 
 _MODULES = (importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__))
 #: by name; the journal stores the name beside the bytes, so a name is never reused for another meaning
 FORMATS: dict[str, Format] = {module.FORMAT.name: module.FORMAT for module in _MODULES if hasattr(module, "FORMAT")}
 
-__all__ = ["FORMATS", "Door", "Format", "Item", "Notice", "Parser", "Pointer", "Record", "Refusal", "Said"]
+__all__ = ["FORMATS", "Door", "Format", "Item", "Mended", "Notice", "Parser", "Pointer", "Record", "Refusal", "Said"]

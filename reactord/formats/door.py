@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from reactord.formats.mended import mended
 from reactord.formats.quick import Quick
 from reactord.formats.records import Parser, Record, Said
 
@@ -59,7 +60,8 @@ class Format:
     quick: Quick | None = None  # for a hot format
 
     def said(self, raw: bytes, where: str) -> Sequence[Said]:
-        """What a document holds, with the records by their identity alone. Raises BadRecord, as `parse` does."""
+        """What a document holds, with the records by their identity alone, and what was mended. Raises BadRecord."""
         if self.quick and (known := self.quick.of(raw)) is not None:
             return known
-        return [item.identity if isinstance(item, Record) else item for item in self.parse(raw, where)]
+        items: list[Said] = [item.identity if isinstance(item, Record) else item for item in self.parse(raw, where)]
+        return items + mended(raw)

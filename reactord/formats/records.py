@@ -51,9 +51,19 @@ class Notice:
     facts: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What Python's own writers do and JSON forbids: a NaN, a byte order mark, half a surrogate pair.
+
+    It is read all the same, and counted.
+    """
+
+    what: str
+
+
 Item = Record | Refusal | Pointer | Notice
 #: the same with records by their identity alone: what else they say is read again when a dataset is made of them
-Said = str | Refusal | Pointer | Notice
+Said = str | Refusal | Pointer | Notice | Mended
 #: bytes and where they come from -> what is in them; nothing in them for us is an empty list
 Parser = Callable[[bytes, str], list[Item]]
 

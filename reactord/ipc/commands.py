@@ -22,13 +22,12 @@ import logging
 import os
 import random
 import sqlite3
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from reactord import durable
+from reactord import access, durable
 from reactord.errors import BadInput, BadRecord, EnvironmentTrouble
 from reactord.formats.records import load_object
 from reactord.home import Home
@@ -112,7 +111,7 @@ class Commands:
     def _turn(self) -> bool:
         for directory in (self.directory, self.responses):
             directory.mkdir(parents=True, exist_ok=True)
-        _refuse_open_door(self.directory)
+        access.refuse_open(self.directory)
         self._unreadable = None
         self._finish_claimed()
         self._look_at_queue()
@@ -365,13 +364,6 @@ class Commands:
         for directory in (self.directory, self.responses):
             leftovers.sweep(directory, now)
         self._tidied_at = now
-
-
-def _refuse_open_door(directory: Path) -> None:
-    """Where every user may write, and remove, nobody knows who commands. Raises EnvironmentTrouble."""
-    mode = directory.stat().st_mode
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        raise EnvironmentTrouble(f"every user may write {directory}; close it: chmod o-w {directory}")
 
 
 def _printable(name: str) -> str:

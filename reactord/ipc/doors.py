@@ -9,22 +9,24 @@ from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 
+from reactord import access
+from reactord.errors import EnvironmentTrouble
 from reactord.formats import FORMATS, Door, Format
 from reactord.formats.door import Kind
 from reactord.home import Home
 
 
 class OneFile:
-    """`with one_file:` a file that cannot be read is remembered as a trouble, and keeps no other one waiting."""
+    """`with one_file:` what cannot be read is remembered as a trouble, and keeps nothing else waiting."""
 
     def __init__(self) -> None:
-        self.trouble: OSError | None = None
+        self.trouble: OSError | EnvironmentTrouble | None = None
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, trouble: BaseException | None, trace: object) -> bool:
-        if not isinstance(trouble, OSError):
+        if not isinstance(trouble, OSError | EnvironmentTrouble):
             return False
         self.trouble = trouble
         return True
@@ -69,18 +71,23 @@ class Reader:
 
 
 def listed(
-    entrances: Iterable[Entrance], kind: Kind, at_most: int | None = None
+    entrances: Iterable[Entrance], kind: Kind, one_file: OneFile, at_most: int | None = None
 ) -> Iterator[tuple[Entrance, str, str]]:
     """(entrance, path, name) of what lies in the doors of a kind now, by directory and name; each file once.
 
-    Of a directory with more than `at_most` files some are left for another time.
+    A directory in which every user may write waits until it is closed. Of one with more than `at_most` files some are
+    left for another time.
     """
     by_directory: dict[Path, list[Entrance]] = {}
     for entrance in entrances:
         if entrance.kind == kind:
             by_directory.setdefault(entrance.directory, []).append(entrance)
     for directory, doors in by_directory.items():
-        for name, door in sorted(islice(_inside(directory, doors), at_most), key=itemgetter(0)):
+        inside: list[tuple[str, Entrance]] = []
+        with one_file:
+            access.refuse_open(directory)
+            inside = sorted(islice(_inside(directory, doors), at_most), key=itemgetter(0))
+        for name, door in inside:
             yield door, f"{directory}/{name}", name
 
 

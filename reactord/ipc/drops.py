@@ -34,7 +34,7 @@ class Drops:
     def look(self, batch: Batch) -> bool:
         """Add what is complete to the batch. True when there may be more."""
         if not self._left:
-            found = listed(self.doors, "drop", NAMES_PER_LOOK)
+            found = listed(self.doors, "drop", self.one_file, NAMES_PER_LOOK)
             self._left.extend((door.format.name, path, name) for door, path, name in found)
             self._capped = len(self._left) >= NAMES_PER_LOOK
         while self._left:

@@ -269,7 +269,7 @@ class Inbox:
             if future.set_running_or_notify_cancel():
                 future.set_exception(EnvironmentTrouble("the ingest thread has ended; ask again after the restart"))
 
-    def _show(self, trouble: OSError | sqlite3.Error | str | None) -> None:
+    def _show(self, trouble: OSError | EnvironmentTrouble | sqlite3.Error | str | None) -> None:
         words = str(trouble) if trouble else None
         if words and words != self.intake.trouble:
             log.error("cannot take everything in: %s. Nothing is lost; it goes on when the cause is gone.", words)

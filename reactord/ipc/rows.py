@@ -39,7 +39,7 @@ class Rows(Reader):
     def look(self, batch: Batch) -> bool:
         """Add what is new to the batch. True when there may be more."""
         more = False
-        for door, path, _ in listed(self.doors, "rows"):
+        for door, path, _ in listed(self.doors, "rows", self.one_file):
             state = tuple(dropfile.Instance.seen_at(path + suffix) for suffix in ("", "-wal"))
             if self._quiet.get(path) == state or batch.full:
                 continue

@@ -24,7 +24,7 @@ class Spools(Reader):
     def look(self, batch: Batch) -> bool:
         """Add what is new to the batch. True when there may be more."""
         present: set[str] = set()
-        for door, path, name in listed(self.doors, "spool"):
+        for door, path, name in listed(self.doors, "spool", self.one_file):
             present.add(path)
             if batch.full:
                 return True

@@ -40,7 +40,7 @@ class Tails(Reader):
     def _changed(self) -> list[tuple[str, str]]:
         """A year has 365 files, and one of them grows: each is asked for its size, few are opened."""
         found = dict.fromkeys(self.named, NAMED_FORMAT)
-        found |= {path: door.format.name for door, path, _ in listed(self.doors, "tail")}
+        found |= {path: door.format.name for door, path, _ in listed(self.doors, "tail", self.one_file)}
         return [
             (path, form) for path, form in found.items() if self._quiet.get(path) != dropfile.Instance.seen_at(path)
         ]

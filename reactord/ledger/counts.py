@@ -6,12 +6,17 @@ Read-only and light: `reactord status` asks these questions, with the daemon or 
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
+
+import orjson
 
 from reactord.home import Home
 from reactord.ledger.sqlite import open_readonly
 
+#: no segment has a greater number
+LAST = 2**63 - 1
 #: the fate of a record, as index.db keeps it; REFUSED at the door, REJECTED by a dataset
 PENDING, TRAIN, HOLDOUT, REJECTED, REFUSED = 0, 1, 2, 3, 4
 
@@ -28,6 +33,7 @@ class Counts:
     duplicates: int = 0
     last_seq: int = 0
     taken_upto: int = 0  # the newest record that any dataset has looked at
+    mended: dict[str, int] = field(default_factory=dict)  # documents, by what had to be mended in them
 
     @property
     def balanced(self) -> bool:
@@ -48,6 +54,7 @@ def counts(db: sqlite3.Connection) -> Counts:
         counters = dict(db.execute("SELECT name, n FROM counters"))
         last = db.execute("SELECT max(seq) FROM records").fetchone()[0]
         upto = db.execute("SELECT max(upto) FROM taken").fetchone()[0]
+        repaired = mended(db)
     finally:
         db.execute("COMMIT")
     return Counts(
@@ -59,7 +66,17 @@ def counts(db: sqlite3.Connection) -> Counts:
         duplicates=counters.get("duplicates", 0),
         last_seq=last or 0,
         taken_upto=upto or 0,
+        mended=repaired,
     )
+
+
+def mended(db: sqlite3.Connection, segment: int | None = None) -> dict[str, int]:
+    """How many documents had to be mended before they could be read, by what was wrong with them."""
+    query = "SELECT mended FROM entries WHERE mended IS NOT NULL AND segment BETWEEN ? AND ?"
+    found: Counter[str] = Counter()
+    for (row,) in db.execute(query, (0, LAST) if segment is None else (segment, segment)):
+        found.update(orjson.loads(row))
+    return dict(sorted(found.items()))
 
 
 def count(home: Home) -> Counts:

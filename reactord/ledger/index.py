@@ -21,7 +21,7 @@ from typing import Any
 from reactord import durable
 from reactord.errors import Conservation
 from reactord.ledger import news
-from reactord.ledger.counts import HOLDOUT, REFUSED, REJECTED, TRAIN, Counts, counts
+from reactord.ledger.counts import HOLDOUT, REFUSED, REJECTED, TRAIN, Counts, counts, mended
 from reactord.ledger.journal import Entry, Place, segment_path, segments
 from reactord.ledger.news import News
 from reactord.ledger.sqlite import insert, open_writer, set_aside, transaction
@@ -30,13 +30,14 @@ from reactord.ledger.staged import COMPACTED, OnRefused, Staged, entry_row
 log = logging.getLogger("reactord.ingest")
 
 #: raise it with every change of SCHEMA: an index of another shape is rebuilt from the journal
-SHAPE = 3
+SHAPE = 4
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS entries(       -- what the records of one journal entry have in common
     id INTEGER PRIMARY KEY, format TEXT NOT NULL, arrived_at REAL NOT NULL, segment INTEGER NOT NULL,
     offset INTEGER NOT NULL, whence TEXT NOT NULL,   -- what the parser is told about where the bytes came from
     start INTEGER,                        -- offset of the first line in its file; NULL for a whole document
-    received INTEGER NOT NULL);           -- how many records it brought, known ones included
+    received INTEGER NOT NULL,            -- how many records it brought, known ones included
+    mended TEXT);                         -- JSON: what had to be mended, and in how many documents; NULL for nothing
 CREATE INDEX IF NOT EXISTS entries_by_segment ON entries(segment);
 CREATE TABLE IF NOT EXISTS records(
     seq INTEGER PRIMARY KEY, identity INTEGER NOT NULL UNIQUE, entry INTEGER NOT NULL,
@@ -226,7 +227,8 @@ class Index:
         ).fetchall()
         entries = "SELECT max(id), sum(received) FROM entries WHERE segment = ?"
         last, received = self.db.execute(entries, (segment,)).fetchone()
-        return {"entry": last, "received": received, "records": records, "pointers": self.pointers()}
+        known = {"entry": last, "received": received, "records": records, "pointers": self.pointers()}
+        return known | {"mended": mended(self.db, segment)}
 
     def settle(self) -> None:
         """Make all that was entered durable: else a power cut may undo the newest transactions (synchronous=NORMAL)."""
@@ -244,8 +246,8 @@ class Index:
                 (kept["entry"], *records),
             )
             self.db.execute("DELETE FROM entries WHERE segment = ?", (segment,))
-            row = entry_row(kept["entry"], meta, place, None, kept["received"])
-            self.db.execute("INSERT INTO entries VALUES (?,?,?,?,?,?,?,?)", row)
+            row = entry_row(kept["entry"], meta, place, None, kept["received"], kept["mended"])
+            self.db.execute("INSERT INTO entries VALUES (?,?,?,?,?,?,?,?,?)", row)
 
     # -- doors -------------------------------------------------------------------------------------------------------
     def pointers(self) -> list[str]:

@@ -7,7 +7,8 @@ as many pages as it has rows, and larger ones touch each page once.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ import orjson
 import xxhash
 
 from reactord.errors import BadRecord
-from reactord.formats import FORMATS, Format, Notice, Pointer, Refusal, Said
+from reactord.formats import FORMATS, Format, Mended, Notice, Pointer, Refusal, Said
 from reactord.formats.records import content_identity
 from reactord.ledger.counts import PENDING, REFUSED
 from reactord.ledger.journal import Entry, Place
@@ -65,6 +66,7 @@ class Staged:
     pointers: list[tuple[str]] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     received: int = 0
+    _mended: Counter[str] = field(default_factory=Counter)  # in the entry that is being read
 
     @property
     def full(self) -> bool:
@@ -79,6 +81,9 @@ class Staged:
             return
         tail, spool = meta.get("tail"), meta.get("spool")
         before = len(self.records)
+        self._mended = Counter()
+        if "\\u" in meta["name"]:  # as `batch.printable` writes what a name must not hold
+            self._mended["file name"] += 1
         self.last += 1
         if "refused" in meta:
             self._add_said(entry, [Refusal(meta["identity"], meta["refused"])], 0, len(entry.raw), WHOLE)
@@ -89,7 +94,7 @@ class Staged:
             self._add_said(entry, said, 0, len(entry.raw))
         received = len(self.records) - before
         self.received += received
-        self.entries.append(entry_row(self.last, meta, place, tail and tail["start"], received))
+        self.entries.append(entry_row(self.last, meta, place, tail and tail["start"], received, self._mended))
         for file in (tail, spool):
             if file:
                 self.tails[file["path"]] = file["position"]
@@ -126,13 +131,15 @@ class Staged:
                 self.refused.append((_short(item.reason), row))
             elif isinstance(item, Pointer):
                 self.pointers.append((item.path,))
+            elif isinstance(item, Mended):
+                self._mended[item.what] += 1
             else:
                 self.notices.append(item)
 
     def _add_compacted(self, kept: dict[str, Any], meta: dict[str, Any], place: Place) -> None:
         """What `Index.kept_of` remembered of a segment whose bytes are gone."""
         self.last = max(self.last + 1, kept["entry"])  # what comes before it may hold more than it did then
-        self.entries.append(entry_row(self.last, meta, place, None, kept["received"]))
+        self.entries.append(entry_row(self.last, meta, place, None, kept["received"], kept.get("mended", {})))
         self.received += kept["received"]
         for seq, identity, reason in kept["records"]:
             fate = PENDING if reason is None else REFUSED  # the manifests of the datasets tell of the others
@@ -141,9 +148,12 @@ class Staged:
         self.pointers += [(path,) for path in kept["pointers"]]
 
 
-def entry_row(number: int, meta: dict[str, Any], place: Place, start: int | None, received: int) -> tuple[Any, ...]:
+def entry_row(  # noqa: PLR0913, PLR0917 - a column each
+    number: int, meta: dict[str, Any], place: Place, start: int | None, received: int, mended: Mapping[str, int]
+) -> tuple[Any, ...]:
     """A row of the table `entries`."""
-    return number, meta["format"], meta["at"], place.segment, place.offset, meta["where"], start, received
+    row = (number, meta["format"], meta["at"], place.segment, place.offset, meta["where"], start, received)
+    return *row, orjson.dumps(mended).decode() if mended else None
 
 
 def _said(form: Format, raw: bytes, where: str) -> Sequence[Said]:

@@ -24,7 +24,8 @@ def ledger(home, monkeypatch):
 def _fill(ledger):
     """Three segments; the first two are decided but for `d`. Of one file only the first knows how far it was read."""
     once = chunk([line("a")], name="interactions_20261120.jsonl")
-    first = chunk([line("a"), b"bad", line("b"), line("a")]), drop([{"id": "c"}, 9], packet="p"), refused("x.json")
+    odd = line("b", x=float("nan"))
+    first = chunk([line("a"), b"bad", odd, line("a")]), drop([{"id": "c"}, 9], packet="p"), refused("x.json")
     ledger.add(*first, once)
     ledger.add(chunk([line("d"), line("b"), line("e")], start=400, name="interactions_20261122.jsonl"))
     ledger.add(chunk([line("f")], start=900))
@@ -52,6 +53,7 @@ def test_the_same_counts_the_same_index_and_every_duplicate_known(ledger, home):
     made = _fill(ledger)
     before, waiting = ledger.index.counts(), list(reading.pending(home, 100))
     assert before.balanced
+    assert before.mended == {"NaN": 1}
 
     compaction.compact(home.journal, ledger.index, 1)
 

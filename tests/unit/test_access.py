@@ -1,0 +1,71 @@
+"""Where every user may write: does nothing come in from there, and is it told?"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.ledgers import check
+
+from reactord import access
+from reactord.cli import main
+from reactord.ipc.inbox import Inbox
+
+
+@pytest.fixture
+def inbox(home):
+    made = Inbox(home)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("name", ["events", "telemetry"])
+def test_what_lies_in_an_open_directory_waits_until_it_is_closed_and_keeps_nothing_else_waiting(inbox, home, name):
+    place = getattr(home, name)
+    (home.events / "experiences_a.json").write_bytes(b'[{"id": "a"}]')
+    (home.telemetry / "interactions_20261121.jsonl").write_bytes(b'{"event_id": "b", "event_type": "x"}\n')
+    place.chmod(0o777)
+
+    inbox.turn()
+
+    assert inbox.index.counts().received == 1
+    assert inbox.intake.trouble == f"every user may write {place}; close it: chmod o-w {place}"
+    place.chmod(0o755)
+    inbox.turn()
+    assert inbox.index.counts().received == 2
+    assert inbox.intake.trouble is None
+    check(home)
+
+
+@pytest.mark.parametrize("mode", [0o1777, 0o775, 0o700])
+def test_a_sticky_directory_and_one_for_a_group_are_no_open_doors(inbox, home, mode):
+    """Whose a file is, is asked of each file; and a person's own group is often the one of the directory."""
+    (home.events / "experiences_a.json").write_bytes(b'[{"id": "a"}]')
+    home.events.chmod(mode)
+
+    inbox.turn()
+
+    assert inbox.index.counts().received == 1
+    assert inbox.intake.trouble is None
+
+
+def test_a_path_is_as_open_as_the_most_open_of_its_parts_links_included(tmp_path):
+    shared, bus = tmp_path / "shared", tmp_path / "private" / "bus"
+    shared.mkdir()
+    bus.mkdir(parents=True)
+    (shared / "link").symlink_to(bus)
+    assert access.exposed(shared / "link") == []
+    shared.chmod(0o777)
+    assert access.exposed(shared / "link") == [shared]
+    shared.chmod(0o755)
+    bus.parent.chmod(0o777)
+    assert access.exposed(shared / "link") == [bus.parent]
+    assert access.exposed(bus) == [bus.parent]
+
+
+def test_the_doctor_names_every_open_directory_with_its_cure(inbox, home, capsys):
+    for place in (home.events, home.root):
+        place.chmod(0o777)
+    main(["doctor", "--json", "--home", str(home.root)])
+    found = [one["cure"] for one in json.loads(capsys.readouterr().out)["checks"] if one["name"] == "bus"]
+    assert found == [f"close it: chmod o-w {home.events}", f"close it: chmod o-w {home.root}"]
