@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS entries(       -- what the records of one journal ent
     received INTEGER NOT NULL,            -- how many records it brought, known ones included
     mended TEXT);                         -- JSON: what had to be mended, and in how many documents; NULL for nothing
 CREATE INDEX IF NOT EXISTS entries_by_segment ON entries(segment);
+CREATE INDEX IF NOT EXISTS entries_mended ON entries(segment) WHERE mended IS NOT NULL;
 CREATE TABLE IF NOT EXISTS records(
     seq INTEGER PRIMARY KEY, identity INTEGER NOT NULL UNIQUE, entry INTEGER NOT NULL,
     offset INTEGER NOT NULL, length INTEGER NOT NULL,  -- of its bytes within the entry
