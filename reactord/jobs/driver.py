@@ -267,7 +267,7 @@ class Driver:
                 self._placing = None
             alone = all(task.done() for job_id, task in self._driven.items() if job_id != job.id)
             if alone and (job.state not in LIVE or job.state == State.QUEUED):
-                self.services.slot.release()
+                await self.services.slot.release()
 
     def _admit(self, job: Job) -> Job:
         """Begin, unless it waited too long, or would write more than the disk can take."""
@@ -352,8 +352,9 @@ class Driver:
         facts = dict(what.facts)
         fence = facts.pop("fence", None)
         moved = self.services.machine.fire(
-            job.id, what.trigger, self.services.clock(), cause=what.cause, attempt=what.attempt, fence=fence, **facts
-        )
+            job.id, what.trigger, self.services.clock(),
+            cause=what.cause, attempt=what.attempt, held=job.fence, fence=fence, **facts,
+        )  # fmt: skip
         self._stops.pop(job.id, None)
         self._troubles.pop(job.id, None)
         self._looked_at(moved)

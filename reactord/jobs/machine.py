@@ -53,14 +53,16 @@ class JobMachine:
         now: float,
         *,
         cause: str,
+        held: int | None = None,
         fence: int | None = None,
         attempt: int | None = None,
         **facts: Any,  # noqa: ANN401 - JSON values
     ) -> Job:
         """Commit a transition with its cause and facts, and the event that tells of it, in one transaction.
 
-        Raises IllegalTransition when the table has no such edge, or when the job moved or was fenced off in between;
-        then nothing is changed.
+        `held` is the fence under which the caller did the work, `fence` the one that the job has from now on. Raises
+        IllegalTransition when the table has no such edge, or when the job moved or was fenced off in between; then
+        nothing is changed.
         """
         with self.store.transaction():
             job = self.store.job(job_id)
@@ -75,7 +77,7 @@ class JobMachine:
                 attempt=job.attempt if attempt is None else attempt,
                 facts={**job.facts, **facts},
             )
-            if not self.store.update_job(moved, was=job.state):
+            if not self.store.update_job(moved, was=job.state, held=held):
                 raise IllegalTransition(f"job {job_id} was moved by a newer run; this one must stop")
             self.store.note(
                 f"job.{moved.state}", job_id, now,
@@ -88,7 +90,7 @@ class JobMachine:
         """Add facts to a job without moving it; `because` is why it is still where it is."""
         known = replace(job, cause=because or job.cause, facts={**job.facts, **facts}, updated_at=now)
         with self.store.transaction():
-            if not self.store.update_job(known, was=job.state):
+            if not self.store.update_job(known, was=job.state, held=job.fence):
                 raise IllegalTransition(f"job {job.id} was moved by a newer run; this one must stop")
             self.store.note("job.fact", job.id, now, **facts)
         return known
