@@ -292,7 +292,8 @@ def claim(  # noqa: PLR0913 - the last three are knobs of tests and of callers t
     """Take the lock `name` for `ttl_s` seconds, or say who has it. Waits at most `wait_s` for each of two guards.
 
     A lock is taken over when it expired more than `SKEW_S` ago, when its owner's process is gone, or when nobody could
-    read it for `TORN_S`. `fence` ends up in the token as `<uuid>.<fence>`. Raises OSError (disk full, no permission).
+    read it for `TORN_S` and it names no process that lives. `fence` ends up in the token as `<uuid>.<fence>`. Raises
+    OSError (disk full, no permission).
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = lock_path(directory, name)
@@ -331,8 +332,20 @@ def _judge(raw: bytes, modified_at: float, now: float, alive: Alive) -> Busy | N
     """Busy, or None when the lock may be taken over. Decides only."""
     found = parse(raw)
     if found is None:
-        return Busy("", modified_at + TORN_S) if abs(now - modified_at) < TORN_S else None
+        if abs(now - modified_at) < TORN_S:
+            return Busy("", modified_at + TORN_S)
+        owner = _named_owner(raw)
+        return Busy(owner, math.inf) if owner and alive(*_owner_process(owner)) else None
     return Busy(found.owner, found.expires_at) if found.holds(now, alive) else None
+
+
+def _named_owner(raw: bytes) -> str | None:
+    """The owner in a lock that says too little or in other words, if it is one whose life can be looked at."""
+    try:
+        owner = str(json.loads(raw)["owner"])
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return None
+    return owner if _owner_process(owner)[0] is not None else None
 
 
 def _take_away(path: Path, judged: bytes) -> None:
