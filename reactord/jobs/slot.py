@@ -204,17 +204,20 @@ class Slot:
 
     def _is_lent(self) -> bool:
         """Whether Body holds it; where a place does not answer, the others are believed."""
-        for place in self.places:
-            try:
-                if dlm.is_live_jarvis_owner(place.holder(), self.clock()):
-                    return True
-            except OSError as trouble:
-                log.warning("who holds the training slot cannot be seen: %s", trouble)
-        return False
+        return any(dlm.is_live_jarvis_owner(found, self.clock()) for found in self._seen())
 
     def _whoever(self) -> str:
-        holders = [found.owner for place in self.places if (found := place.holder())]
-        return ", ".join(holders) or "nobody"
+        return ", ".join(found.owner for found in self._seen()) or "nobody"
+
+    def _seen(self) -> list[dlm.Holder]:
+        """Who holds it, as far as the places answer."""
+        found = []
+        for place in self.places:
+            try:
+                found.append(place.holder())
+            except OSError as trouble:
+                log.warning("who holds the training slot cannot be seen: %s", trouble)
+        return [holder for holder in found if holder]
 
     def _sign(self, fence: int) -> bool:
         """Write down who owns it now and under which fence; False when it is lost."""

@@ -6,6 +6,7 @@ them. So it fights with us alone here, and Body with us alone; what is asserted 
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections import Counter
@@ -13,13 +14,16 @@ from functools import partial
 
 import pytest
 from support import arena
-from support.arena import NAME, Old, Ours
+from support.arena import NAME, Old, Ours, OursInRedis
+from support.peers import RedisBody
+from support.redis_server import RedisServer
 from support.witness import Witness
 
 from reactord import durable
 from reactord.ipc import dlm
 
 RACE_S = 60.0
+REDIS_RACE_S = 15.0
 #: a planted mistake is found within seconds; a loaded machine may take longer
 FIND_S = 60.0
 
@@ -63,6 +67,61 @@ def test_seven_of_ours_and_a_body_of_the_first_version_never_hold_it_together(fa
     print(held)
     assert witness.overlaps() == []
     assert min(held["ours"], held["old"]) > 3
+
+
+@pytest.fixture
+def redis(fast_dir):
+    server = RedisServer(fast_dir)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.mark.timeout(300)
+def test_with_redis_as_the_arbiter_four_of_ours_and_four_bodies_never_hold_it_together(fast_dir, redis):
+    witness = Witness(fast_dir / "witness")
+    fighters = _fighters(
+        (4, "ours", partial(OursInRedis, redis.port), False),
+        (4, "body", lambda: RedisBody(redis.client(), NAME), False),
+    )
+
+    arena.race(fighters, witness, REDIS_RACE_S)
+
+    held = _held(witness)
+    print(held)
+    assert witness.overlaps() == []
+    assert min(held["ours"], held["body"]) > 50
+
+
+@pytest.mark.timeout(300)
+def test_with_redis_as_the_arbiter_ours_take_over_from_each_other_s_dead_one_at_a_time(fast_dir, redis):
+    """Without a Body: it deletes what it judged dead without looking again."""
+    witness = Witness(fast_dir / "witness")
+
+    died = arena.race(_fighters((8, "ours", partial(OursInRedis, redis.port), True)), witness, REDIS_RACE_S / 3)
+
+    print(_held(witness), died)
+    assert witness.overlaps() == []
+    assert _held(witness)["ours"] > 50
+    assert died > 3
+
+
+class Unasking(RedisBody):
+    """It looks and sets in two steps."""
+
+    def _set(self, said, ttl_s):
+        if self.client.exists(self.key):
+            return False
+        return bool(self.client.set(self.key, json.dumps(said), ex=int(ttl_s)))
+
+
+@pytest.mark.timeout(300)
+def test_a_peer_that_looks_and_sets_in_two_steps_is_found_by_the_witness(fast_dir, redis):
+    fighters = _fighters(
+        (4, "ours", partial(OursInRedis, redis.port), False),
+        (4, "unasking", lambda: Unasking(redis.client(), NAME), False),
+    )
+    assert _finds(fast_dir, fighters)
 
 
 def _finds(fast_dir, fighters):

@@ -13,7 +13,8 @@ from typing import Protocol
 from support import forked, peers
 from support.witness import Witness
 
-from reactord.ipc import dlm
+from reactord.ipc import arbiter, dlm
+from reactord.settings import Settings
 
 NAME = "training_slot"
 
@@ -96,6 +97,23 @@ def body(directory: Path) -> Fighter:
     made = peers.Body(directory, NAME)
     made.clean_up()
     return made
+
+
+class OursInRedis:
+    """The same with the arbiter; nothing to settle."""
+
+    def __init__(self, port: int) -> None:
+        self.arbiter = arbiter.connect(Settings(redis_host="127.0.0.1", redis_port=port), NAME, 60.0)
+
+    def acquire(self) -> bool:
+        self.lease = self.arbiter.claim(time.time(), 1)
+        return not isinstance(self.lease, dlm.Busy)
+
+    def keep(self) -> bool:
+        return self.lease.renew(time.time())
+
+    def release(self) -> None:
+        self.lease.release()
 
 
 class Old(peers.OldBody):
