@@ -35,7 +35,7 @@ from reactord.jobs import news
 from reactord.jobs.driver import Driver
 from reactord.jobs.machine import JobMachine
 from reactord.jobs.orders import Orders
-from reactord.jobs.slot import NAME, TTL_S, Place, Slot
+from reactord.jobs.slot import NAME, TTL_S, Arbiter, Slot
 from reactord.jobs.stages import Services, will_pass
 from reactord.ledger.sqlite import is_damage
 from reactord.ledger.state import Store
@@ -181,7 +181,7 @@ class _Daemon:
             ended.set()
             store.close()
 
-    def _arbiter(self) -> Place | None:
+    def _arbiter(self) -> Arbiter | None:
         """Redis, where it is configured; only then is its client imported."""
         if not self.settings.redis_host:
             return None

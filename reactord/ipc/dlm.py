@@ -335,7 +335,7 @@ def _judge(raw: bytes, modified_at: float, now: float, alive: Alive) -> Busy | N
         if abs(now - modified_at) < TORN_S:
             return Busy("", modified_at + TORN_S)
         owner = _named_owner(raw)
-        return Busy(owner, math.inf) if owner and alive(*_owner_process(owner)) else None
+        return Busy(owner, math.inf) if owner and Holder(owner, "", 0.0, math.inf).lives(alive) else None
     return Busy(found.owner, found.expires_at) if found.holds(now, alive) else None
 
 

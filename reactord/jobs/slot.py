@@ -51,6 +51,11 @@ class Place(Protocol):
     def holder(self) -> dlm.Holder | None: ...
     def claim(self, now: float, fence: int) -> Lease | dlm.Busy: ...
     def adopt(self, now: float, worker: int) -> Lease | None: ...
+
+
+class Arbiter(Place, Protocol):
+    """A place that everybody asks, and that counts for everybody."""
+
     def next_fence(self, floor: int) -> int: ...
 
 
@@ -69,16 +74,12 @@ class LockFile:
     def adopt(self, now: float, worker: int) -> Lease | None:
         return dlm.adopt(self.directory, NAME, TTL_S, worker, now, wait_s=GUARD_S)
 
-    def next_fence(self, floor: int) -> int:
-        """Nobody counts here: Body's `.fencing_counter` is written and never read."""
-        return floor
-
 
 class Slot:
     """The leases on `training_slot`, renewed while a job runs. `lost` is called when somebody else has it."""
 
-    def __init__(self, directory: Path, clock: Callable[[], float], arbiter: Place | None = None) -> None:
-        self.clock = clock
+    def __init__(self, directory: Path, clock: Callable[[], float], arbiter: Arbiter | None = None) -> None:
+        self.clock, self.arbiter = clock, arbiter
         self.places: list[Place] = [*([arbiter] if arbiter else []), LockFile(directory)]
         self.lost: Callable[[], None] = lambda: None
         self._leases: list[Lease] = []
@@ -103,13 +104,17 @@ class Slot:
             return why
 
     async def shared_fence(self, floor: int) -> int:
-        """The next fence number among all who share the slot; `floor` where nobody counts for all."""
-        for place in self.places:
-            try:
-                floor = max(floor, await in_thread(place.next_fence, floor))
-            except ConnectionError as trouble:
-                log.warning("%s", trouble)  # without it the slot cannot be had either
-        return floor
+        """The next fence number among all who share the slot, not below `floor`; `floor` where nobody counts for all.
+
+        The lock file's neighbour `.fencing_counter` does not: Body writes it and nobody reads it.
+        """
+        if self.arbiter is None:
+            return floor
+        try:
+            return await in_thread(self.arbiter.next_fence, floor)
+        except ConnectionError as trouble:
+            log.warning("%s", trouble)  # without it the slot cannot be had either
+            return floor
 
     async def left(self, worker: int | None) -> None:
         """A worker has ended: its name is no good on the slot any more."""
