@@ -35,7 +35,7 @@ from reactord.jobs import news
 from reactord.jobs.driver import Driver
 from reactord.jobs.machine import JobMachine
 from reactord.jobs.orders import Orders
-from reactord.jobs.slot import Slot
+from reactord.jobs.slot import NAME, TTL_S, Arbiter, Slot
 from reactord.jobs.stages import Services, will_pass
 from reactord.ledger.sqlite import is_damage
 from reactord.ledger.state import Store
@@ -165,7 +165,7 @@ class _Daemon:
             public.trouble = inbox.intake.trouble
             await asyncio.sleep(0.02)
         store = await _patiently(public, self._open_store)
-        slot = Slot(self.home.locks, time.time)
+        slot = Slot(self.home.locks, time.time, self._arbiter())
         services = Services(self.home, self.settings, store, JobMachine(store), inbox, slot, time.time)
         driver = Driver(services, public.moved)
         ended = threading.Event()
@@ -182,6 +182,14 @@ class _Daemon:
         finally:
             ended.set()
             store.close()
+
+    def _arbiter(self) -> Arbiter | None:
+        """Redis, where it is configured; only then is its client imported."""
+        if not self.settings.redis_host:
+            return None
+        from reactord.ipc import arbiter  # noqa: PLC0415 - 0.2 s that nobody else should pay
+
+        return arbiter.connect(self.settings, NAME, TTL_S)
 
     def _open_store(self) -> Store:
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
 
 from reactord import localtime, schedule
 from reactord.errors import BadConfig
@@ -107,6 +107,13 @@ class Settings(BaseModel):
     judge_deadline_s: Annotated[float, Field(gt=0), Env("REACTOR_JUDGE_DEADLINE_S")] = 4 * 3600.0
     deploy_deadline_s: Annotated[float, Field(gt=0), Env("REACTOR_DEPLOY_DEADLINE_S")] = 1800.0
     queue_deadline_s: Annotated[float, Field(gt=0), Env("REACTOR_QUEUE_DEADLINE_S")] = 7 * 24 * 3600.0
+
+    #: where Redis decides who holds the training slot, by Body's own names; "" = the lock file alone decides. Set it
+    #: wherever Body can reach a Redis: Body asks localhost unasked, and ignores the file then
+    redis_host: Annotated[str, Env("REDIS_HOST")] = ""
+    redis_port: Annotated[int, Field(ge=1, le=65535), Env("REDIS_PORT")] = 6379
+    redis_password: Annotated[SecretStr | None, Env("REDIS_PASSWORD")] = None
+    redis_lock_db: Annotated[int, Field(ge=0), Env("REDIS_LOCK_DB")] = 1
 
     prime_models_dir: Annotated[Path | None, Env("JPRIME_MODELS_DIR", "JARVIS_PRIME_MODELS_DIR")] = None
     prime_drop_dir: Annotated[Path | None, Env("REACTOR_CORE_WATCH_DIR")] = None

@@ -236,7 +236,7 @@ def _locked(home: Home, name: str, now: float) -> Iterator[bool]:
         yield isinstance(lease, dlm.Lease)
     finally:
         if isinstance(lease, dlm.Lease):
-            lease.release(SHARED_WAIT_S)
+            lease.release()
 
 
 def _pid_in(path: Path) -> int | None:

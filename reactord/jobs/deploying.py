@@ -12,18 +12,19 @@ Each step can be done again: a crash anywhere means that the whole state is done
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 
 import orjson
 
-from reactord.errors import BadInput
+from reactord.errors import BadInput, BadRequest
 from reactord.ipc import announce
 from reactord.jobs import models
 from reactord.jobs.stages import Next, Services
 from reactord.jobs.versions import for_prime
 from reactord.ledger.state import Job
-from reactord.prime import live, place
+from reactord.prime import live, place, turn
 from reactord.prime.manifest import Release
 from reactord.prime.snapshot import STATE_FRESH_S, PrimeSnapshot, look
 from reactord.prime.template import family_of
@@ -43,15 +44,13 @@ async def work(services: Services, job: Job) -> Next:
         release = _release(services, job, kept)
         if "previous" not in job.facts:  # written down before the link moves, so that a rollback knows the way
             job = services.machine.learn(job, services.clock(), previous=place.current(target))
-        placed = await in_thread(place.place, release, target, drop)
-        await in_thread(place.promote, release, target)
+        placed = await in_thread(_place, job.fence, release, target, drop)
     except BadInput as refused:
         return Next("fail", str(refused), {"error": type(refused).__name__})
     row = models.known(services.store, job)
     waited = row is not None and row.fate == "deployed"  # before a crash; then it may have been told, too
     if not waited and await _refused(services, drop, release.stem):
-        place.settle_failed(drop, release.stem)
-        place.rollback(target, drop, rejected=release.stem, target=job.facts["previous"], again=None)
+        await in_thread(_take_back, job, release, target, drop)
         with services.store.transaction():
             row = models.remember(services.store, job, "rolled_back", services.clock(), gguf=str(kept))
         models.append_lineage(home, job, row, services.clock())
@@ -59,6 +58,21 @@ async def work(services: Services, job: Job) -> Next:
         return Next("roll_back", f"Prime refused {release.stem}; {job.facts['previous'] or 'nothing'} is current again")
     found = await in_thread(_liveness, look(home, services.clock()), release, placed)
     return _finish(services, job, release, placed, found)
+
+
+def _place(fence: int, release: Release, target: Path, drop: Path) -> Path:
+    """Place and promote, unless a newer deployment did in the meantime."""
+    with turn.taken(target, fence):
+        placed = place.place(release, target, drop)
+        place.promote(release, target)
+    return placed
+
+
+def _take_back(job: Job, release: Release, target: Path, drop: Path) -> None:
+    """Have the model before again; where a newer deployment came in between, that is not ours to do any more."""
+    with contextlib.suppress(BadRequest), turn.taken(target, job.fence):
+        place.settle_failed(drop, release.stem)
+        place.rollback(target, drop, rejected=release.stem, target=job.facts["previous"], again=None)
 
 
 def _heard(prime: PrimeSnapshot) -> bool:

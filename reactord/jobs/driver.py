@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import sqlite3
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -18,7 +19,7 @@ from reactord.errors import EnvironmentTrouble
 from reactord.jobs import deploying, exporting, preflight, reserving, tidying, training
 from reactord.jobs.attempts import DAY_S, Cause
 from reactord.jobs.births import Births
-from reactord.jobs.machine import IllegalTransition
+from reactord.jobs.machine import FencedOff, IllegalTransition
 from reactord.jobs.nights import time_is_up
 from reactord.jobs.queue import PLACING, next_job
 from reactord.jobs.stages import ENVIRONMENT_PATIENCE_S, Next, Services, will_pass
@@ -61,6 +62,7 @@ class Driver:
         self._troubles: dict[str, str] = {}  # id of a job, or none -> why it cannot go on now, in words
         self._driven: dict[str, asyncio.Task[None]] = {}  # the jobs that are being driven
         self._work: dict[str, asyncio.Task[Next]] = {}  # the work of the state in which each of them is
+        self._known: set[str] = set()  # the jobs that were numbered in this life of the daemon
         self._placing: str | None = None  # the one of them that may be judged and deployed
         self._held: dict[str, float] = {}  # a job that met a trouble is not driven on before this time of the loop
         self._tidying: set[asyncio.Task[None]] = set()
@@ -212,6 +214,9 @@ class Driver:
         error = None if task.cancelled() else task.exception()
         if error is None:
             self._troubles.pop(job_id, None)
+        elif isinstance(error, FencedOff):  # not ours any more; whatever it is told, this daemon leaves it alone
+            self._held[job_id] = math.inf
+            self._show(job_id, error)
         elif isinstance(error, Exception) and will_pass(error):
             self._held[job_id] = asyncio.get_running_loop().time() + TROUBLE_S
             self._show(job_id, error)
@@ -254,11 +259,19 @@ class Driver:
 
     async def _drive(self, job: Job) -> None:
         """Take one job as far as it goes now: to a terminal state, or back into the queue."""
+        fenced_off = False
         try:
             if job.state == State.QUEUED:
                 job = self._admit(job)
+            elif job.id not in self._known:  # of an earlier life, which may only be asleep: it commits nothing
+                fence = await reserving.next_fence(self.services)
+                job = self.services.machine.refence(job, self.services.clock(), fence)
+            self._known.add(job.id)
             while job.state in WORK and (job.id in self._stops or self._may_place(job)):
                 job = self._go(job, await self._do(job))
+        except FencedOff:
+            fenced_off = True
+            raise
         except IllegalTransition as moved:
             self._stops.pop(job.id, None)  # what it was told does not fit what it has become
             log.warning("job %s: %s", job.id, moved)
@@ -266,8 +279,8 @@ class Driver:
             if self._placing == job.id:
                 self._placing = None
             alone = all(task.done() for job_id, task in self._driven.items() if job_id != job.id)
-            if alone and (job.state not in LIVE or job.state == State.QUEUED):
-                self.services.slot.release()
+            if alone and (fenced_off or job.state not in LIVE or job.state == State.QUEUED):
+                await self.services.slot.release()
 
     def _admit(self, job: Job) -> Job:
         """Begin, unless it waited too long, or would write more than the disk can take."""
@@ -296,7 +309,7 @@ class Driver:
         try:
             return self._fire(job, what)
         except Exception as bug:
-            if will_pass(bug):
+            if will_pass(bug) or isinstance(bug, FencedOff):
                 raise
             return self._fire(job, _bug(job, bug))
 
@@ -352,8 +365,9 @@ class Driver:
         facts = dict(what.facts)
         fence = facts.pop("fence", None)
         moved = self.services.machine.fire(
-            job.id, what.trigger, self.services.clock(), cause=what.cause, attempt=what.attempt, fence=fence, **facts
-        )
+            job.id, what.trigger, self.services.clock(),
+            cause=what.cause, attempt=what.attempt, held=job.fence, fence=fence, **facts,
+        )  # fmt: skip
         self._stops.pop(job.id, None)
         self._troubles.pop(job.id, None)
         self._looked_at(moved)

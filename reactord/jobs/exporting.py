@@ -7,7 +7,9 @@ from pathlib import Path
 
 from reactord.ipc import announce
 from reactord.jobs import models
-from reactord.jobs.stages import Next, Services, StageFailed, run_stage
+from reactord.jobs.reserving import next_fence
+from reactord.jobs.stages import Next, Services, StageFailed, run_stage, take_slot
+from reactord.jobs.worker_process import WorkerLost
 from reactord.ledger.state import Job
 from reactord.workdir import WorkDir
 
@@ -20,15 +22,20 @@ async def work(services: Services, job: Job) -> Next:
     try:
         exported = await run_stage(services, job, "export")
         judged = await run_stage(services, job, "judge")
+        if judged["verdict"] == "pass":
+            await take_slot(services, job)  # who has lost it commits nothing
     except StageFailed as failed:
         return failed.next
+    except WorkerLost as lost:
+        return Next("preempt", str(lost), {"end_reason": lost.reason})
     facts = {key: judged[key] for key in REPORTED if key in judged}
     facts["files"] = exported.get("files", [])
     announce.gate_evaluated(
         services.home, job.id, {k: facts.get(k) for k in ("verdict", "reasons", "chosen")}, services.clock()
     )
     if judged["verdict"] == "pass":
-        return Next("deploy", f"{judged['chosen']} passed the gate", facts)
+        # a deployment is numbered when it begins: jobs beside each other are not judged in the order of their starts
+        return Next("deploy", f"{judged['chosen']} passed the gate", {**facts, "fence": await next_fence(services)})
     reasons = "; ".join(judged.get("reasons", []))
     _remember_rejected(services, replace(job, facts={**job.facts, **facts}))
     return Next("reject", f"the candidate is not better: {reasons}", facts)

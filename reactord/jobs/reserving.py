@@ -7,6 +7,7 @@ granted into its facts.
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 from reactord.jobs.launching import cloud_of
@@ -19,13 +20,14 @@ from reactord.jobs.versions import next_version
 from reactord.jobs.worker_process import is_working
 from reactord.jobspec import Hyper, JobSpec
 from reactord.ledger.state import Job
+from reactord.prime import place, turn
 from reactord.workdir import WorkDir
 
 
 async def work(services: Services, job: Job) -> Next:
     """Wait for memory and for the slot, then write the spec; back into the queue when it takes too long."""
     settings = services.settings
-    fence = services.store.next_fence()
+    fence = await next_fence(services)
     began = services.clock()
     deadline = began + settings.training_slot_timeout_s
     since = float(job.facts.get("waits_since") or began)
@@ -48,6 +50,17 @@ async def work(services: Services, job: Job) -> Next:
         if not told:  # once a round, not every few seconds: each is an event
             job, told = services.machine.learn(job, now, waits_for=why), True
         await asyncio.sleep(min(settings.resource_check_interval_s, deadline - now))
+
+
+async def next_fence(services: Services) -> int:
+    """A number above all that were handed out: by this ledger, by Redis, and to whoever placed a model before Prime.
+
+    Above the last, so that a ledger which begins anew is not for ever behind what the one before it deployed.
+    """
+    target = place.models_dir(services.home, os.environ, services.settings.prime_models_dir)
+    fence = services.store.next_fence(above=turn.fence_at(target))
+    shared = await services.slot.shared_fence(fence)
+    return fence if shared <= fence else services.store.next_fence(above=shared - 1)
 
 
 def request_of(services: Services, job: Job, now: float, since: float) -> Request:

@@ -81,7 +81,7 @@ async def run_stage(services: Services, job: Job, stage: Stage) -> dict[str, Any
     if outcome is None:
         try:
             if not is_working(workdir):
-                await _take_slot(services, job)
+                await take_slot(services, job)
             outcome = await _kept(services, job, workdir, stage)
         except WorkerLost as lost:
             raise StageFailed(_after(services, job, stage, lost.reason, str(lost))) from None
@@ -96,9 +96,10 @@ async def run_stage(services: Services, job: Job, stage: Stage) -> dict[str, Any
     raise StageFailed(what)
 
 
-async def _take_slot(services: Services, job: Job) -> None:
-    """Raises WorkerLost when somebody else has the slot; a worker of ours gives way."""
-    if busy := await services.slot.take(job.fence, delegated=job.request["born_of"] == "http"):
+async def take_slot(services: Services, job: Job, worker: int | None = None) -> None:
+    """Have the slot, and hand it to the worker. Raises WorkerLost when somebody else has it; the worker gives way."""
+    delegated = job.request["born_of"] == "http"
+    if busy := await services.slot.take(job.fence, delegated=delegated, worker=worker):
         await bury(WorkDir(services.home.jobs / job.id))
         raise WorkerLost(Cause.LOST_LOCK, busy)
 
@@ -108,11 +109,13 @@ async def _kept(services: Services, job: Job, workdir: WorkDir, stage: Stage) ->
     headroom = policy_of(services.settings).headroom_bytes
     spare = spare_beside(services.home, services.store, services.settings, job, services.clock)
     keeper = Keeper(workdir, allowance_of(job.facts, headroom), headroom, spare=spare)
+    pid: int | None = None
     try:
         worker = await LAUNCHERS[LOCAL].start(workdir, stage)
-        keeper.admit(worker.pid)
+        pid = worker.pid
+        keeper.admit(pid)
         _tell(services, job, worker)
-        await _take_slot(services, job)  # of a worker that was there: the slot takes a second to settle, it does not
+        await take_slot(services, job, pid)
         outcome = await worker.finished(limits_of(services.settings, stage), keeper)
     except WorkerLost as lost:
         if lost.reason == Cause.OUT_OF_MEMORY:
@@ -120,6 +123,7 @@ async def _kept(services: Services, job: Job, workdir: WorkDir, stage: Stage) ->
         raise
     finally:
         keeper.close()
+        await services.slot.left(pid)
     took = int(outcome.get("peak_rss_mb") or 0) * 1024**2
     if outcome.get("ok") or outcome.get("cause") == Cause.OUT_OF_MEMORY:
         _learn(services, workdir, stage, max(took, keeper.most_bytes), killed=not outcome.get("ok"))

@@ -158,13 +158,18 @@ class Store(State):
              _text(job.request), _text(job.facts)),
         )  # fmt: skip
 
-    def update_job(self, job: Job, *, was: str) -> bool:
-        """Write a job's new row if it is still in state `was`; False when somebody else moved it."""
+    def update_job(self, job: Job, *, was: str, held: int | None = None) -> bool:
+        """Write a job's new row if it is still in state `was`; False when somebody else moved it.
+
+        `held` is the fence under which the work was done: no run may have begun since. None: none may be newer than the
+        row that is written.
+        """
         done = self.db.execute(
             "UPDATE jobs SET state=?, cause=?, attempt=?, fence=?, updated_at=?, facts=?"
             " WHERE id=? AND state=? AND fence<=?",
-            (job.state, job.cause, job.attempt, job.fence, job.updated_at, _text(job.facts), job.id, was, job.fence),
-        )
+            (job.state, job.cause, job.attempt, job.fence, job.updated_at, _text(job.facts), job.id, was,
+             job.fence if held is None else held),
+        )  # fmt: skip
         return done.rowcount == 1
 
     def insert_dataset(self, dataset: str, job_id: str, now: float) -> None:
@@ -176,10 +181,11 @@ class Store(State):
             (model.version, model.model_id, model.job_id, model.created_at, model.fate, _text(model.facts)),
         )
 
-    def next_fence(self) -> int:
-        """A number that is larger than every one handed out before."""
+    def next_fence(self, above: int = 0) -> int:
+        """A number larger than every one handed out before, and than `above`, which somebody else handed out."""
         row = self.db.execute(
-            "INSERT INTO fence VALUES (1, 1) ON CONFLICT(one) DO UPDATE SET n = n + 1 RETURNING n"
+            "INSERT INTO fence VALUES (1, ?1 + 1) ON CONFLICT(one) DO UPDATE SET n = max(n, ?1) + 1 RETURNING n",
+            (above,),
         ).fetchone()
         return int(row[0])
 

@@ -67,7 +67,7 @@ class FakeSlot:
     takes: list[int] = field(default_factory=list)
     lost: Callable[[], None] = lambda: None
 
-    async def take(self, fence: int, *, delegated: bool) -> str | None:
+    async def take(self, fence: int, *, delegated: bool, worker: int | None = None) -> str | None:
         await asyncio.sleep(0)
         if not self.held and self.busy and not delegated:
             return self.busy
@@ -75,8 +75,14 @@ class FakeSlot:
         self.takes.append(fence)
         return None
 
-    def release(self) -> None:
+    async def left(self, worker: int | None) -> None:
+        await asyncio.sleep(0)
+
+    async def release(self) -> None:
         self.held = False
+
+    async def shared_fence(self, floor: int) -> int:
+        return floor
 
 
 class World:

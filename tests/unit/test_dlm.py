@@ -18,6 +18,7 @@ from reactord.ipc import dlm
 
 NOW = 1_795_281_095.0
 NAME = "training_slot"
+GUARDS = ["training_slot.dlm-acquire.lock", "training_slot.reactor.flock"]
 
 
 def body_would_acquire(path: Path, now: float) -> bool:
@@ -238,7 +239,7 @@ def test_a_holder_whose_lock_was_stolen_learns_it_and_leaves_the_thiefs_lock_alo
 
     assert not lease.mine(NOW + 1)
     assert not lease.renew(NOW + 1)
-    lease.release(0.05)
+    lease.release()
     assert lease.path.read_text() == thief
 
 
@@ -248,7 +249,7 @@ def test_releasing_removes_the_lock_and_leaves_nothing_but_the_guard(directory: 
 
     lease.release()
 
-    assert names(directory) == ["training_slot.dlm-acquire.lock"]
+    assert names(directory) == GUARDS
     assert dlm.holder(directory, NAME) is None
     lease.release()
 
@@ -260,7 +261,8 @@ def test_the_worker_owns_the_lock_after_the_hand_over_so_the_daemons_death_does_
     assert isinstance(lease, dlm.Lease)
     worker = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        assert lease.hand_to(worker.pid, started(worker.pid), NOW + 1)
+        lease.owner = dlm.owner_of(worker.pid)
+        assert lease.renew(NOW + 1)
         found = dlm.holder(directory, NAME)
         assert found is not None
         assert found.owner.startswith(f"reactor-{worker.pid}-")
@@ -270,16 +272,24 @@ def test_the_worker_owns_the_lock_after_the_hand_over_so_the_daemons_death_does_
     assert isinstance(claim(directory, NOW + 2), dlm.Lease)
 
 
-def test_a_restarted_daemon_continues_its_lease_by_the_token_and_nobody_elses(directory: Path) -> None:
+def test_a_restarted_daemon_continues_the_lease_that_its_worker_kept_and_nobody_elses(
+    directory: Path, dead_pid: int
+) -> None:
     lease = claim(directory, fence=3)
     assert isinstance(lease, dlm.Lease)
+    me = os.getpid()
 
-    adopted = dlm.adopt(directory, NAME, 60, lease.token, NOW + 10)
+    adopted = dlm.adopt(directory, NAME, 60, me, NOW + 10)
     assert adopted is not None
+    assert adopted.fence == 3
     assert adopted.renew(NOW + 10)
     assert lease.mine(NOW + 65)
-    assert dlm.adopt(directory, NAME, 60, "another", NOW + 10) is None
-    assert dlm.adopt(directory, NAME, 60, lease.token, NOW + 71) is None
+    assert dlm.adopt(directory, NAME, 60, os.getppid(), NOW + 10) is None
+    assert dlm.adopt(directory, NAME, 60, dead_pid, NOW + 10) is None
+    assert dlm.adopt(directory, NAME, 60, me, NOW + 71) is None
+    for owner, machine in ((f"jarvis-{me}-{started(me):.1f}", ""), (f"reactor-{me}-{started(me):.1f}", "linux-other")):
+        lease.path.write_text(json.dumps(foreign(owner, machine_id=machine)))
+        assert dlm.adopt(directory, NAME, 60, me, NOW + 10) is None
 
 
 def test_only_a_living_body_lets_its_job_run_under_its_lock(directory: Path, path: Path, dead_pid: int) -> None:
@@ -318,7 +328,7 @@ def test_a_claim_that_appears_between_looking_and_stealing_is_put_back(
 
     assert claim(directory) == dlm.Busy(f"jarvis-{os.getpid()}", NOW + 7200)
     assert path.read_bytes() == newcomer
-    assert names(directory) == ["training_slot.dlm-acquire.lock", "training_slot.dlm.lock"]
+    assert names(directory) == sorted([*GUARDS, "training_slot.dlm.lock"])
 
 
 def test_a_legacy_peer_that_overwrites_our_fresh_claim_is_noticed_at_the_second_look(directory: Path) -> None:

@@ -11,7 +11,7 @@ from support.staged_world import FACTS, RECORDS, StagedWorld, fates, fill, patch
 
 from reactord.ipc import dlm
 from reactord.jobs.attempts import RULES, Cause
-from reactord.jobs.slot import NAME
+from reactord.jobs.slot import NAME, Slot
 from reactord.jobs.worker_process import is_working
 from reactord.workdir import STAGES
 
@@ -311,7 +311,7 @@ async def test_a_resumed_job_whose_slot_somebody_else_took_gives_way(world, home
     dlm.lock_path(home.locks, NAME).unlink()
     other = dlm.claim(home.locks, NAME, 60.0, world.clock.now)
     assert isinstance(other, dlm.Lease)
-    world.slot.lease = None
+    world.slot = Slot(home.locks, world.clock)
     assert is_working(workdir)
     plan(home)
 

@@ -123,3 +123,18 @@ def test_learning_about_a_job_that_has_moved_on_is_refused(machine, store):
     with pytest.raises(IllegalTransition):
         machine.learn(before, 3.0, previous="v1")
     assert store.job("j").facts == {}
+
+
+def test_work_that_was_done_under_an_old_fence_is_not_committed_though_the_job_is_in_the_same_state_again(
+    machine, store
+):
+    _put(store, "exporting", fence=7)  # the run with fence 6 was fenced off, a newer one got just as far
+
+    with pytest.raises(IllegalTransition, match="newer run"):
+        machine.fire("j", "deploy", 2.0, cause="late", held=6)
+    with pytest.raises(IllegalTransition, match="newer run"):
+        machine.fire("j", "deploy", 2.0, cause="late", held=6, fence=9)
+
+    assert (store.job("j").state, store.last_event()) == ("exporting", 0)
+    moved = machine.fire("j", "deploy", 3.0, cause="in time", held=7, fence=9)
+    assert (moved.state, moved.fence) == ("deploying", 9)

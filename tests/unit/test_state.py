@@ -105,6 +105,10 @@ def test_fences_only_grow_over_restarts_too(store, fast_dir):
     again.close()
 
 
+def test_a_ledger_that_begins_anew_counts_on_above_what_others_have_seen(store):
+    assert [store.next_fence(above=57), store.next_fence(), store.next_fence(above=3)] == [58, 59, 60]
+
+
 def test_facts_that_are_no_json_are_a_bug_and_are_not_stored(store):
     with pytest.raises(TypeError):
         store.insert_job(_job("a", facts={"loss": object()}))
