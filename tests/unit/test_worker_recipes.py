@@ -14,9 +14,9 @@ from reactord.worker import prepare, recipes
 from reactord.worker.examples import Example
 
 ROOT = Path(__file__).resolve().parents[2]
-SMOLLM2 = recipes.Sizes(134_515_008, 30, 576, 49_152, trainable=4_884_480, weight_bytes=4)
-IN_BFLOAT16 = replace(SMOLLM2, weight_bytes=2)
-TINY = recipes.Sizes(131_136, 2, 64, 512, trainable=20_480, weight_bytes=2)
+SMOLLM2 = recipes.Sizes(134_479_872, 30, 576, 1536, 9, 49_152, trainable=4_884_480, number_bytes=4)
+IN_BFLOAT16 = replace(SMOLLM2, number_bytes=2)
+TINY = recipes.Sizes(131_072, 2, 64, 192, 4, 512, trainable=20_480, number_bytes=2)
 MIB = 1024**2
 
 
