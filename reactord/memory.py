@@ -1,8 +1,8 @@
 """How much memory does each stage of a job take at its peak?
 
-Foretold before anything is loaded, from the shape of the base alone: what is counted is what the libraries hold for the
-backward pass, tensor by tensor, and what a machine adds to that was measured (`MEASURED`). Nothing here is a margin; what
-the numbers get wrong elsewhere is found out by running (jobs/correction.py).
+Foretold before anything is loaded, from the shape of the base alone: what is counted is what the libraries hold for
+the backward pass, tensor by tensor, and what a machine adds to that was measured (`MEASURED`). Nothing here is a
+margin; what the numbers get wrong elsewhere is found out by running (jobs/correction.py).
 
     loading     libraries + weights, once as they lie in the file and once as they are trained
     learning    libraries + weights + gradients and moments of what learns + holes * (kept + head + attention)
@@ -58,8 +58,9 @@ TILE_TOKENS, TILE_VOCABULARY, LOGIT_BYTES = 4096, 32768, 26
 PREPARER_BYTES, PREPARED_BYTES = 400 * MIB, 6.5
 #: export: numpy and llama.cpp; then the float32 weights, mapped
 EXPORTER_BYTES, EXPORTED_BYTES = 60 * MIB, 4.3
-#: judge: llama.cpp and the tokenizer's own process; the f16 file; rows of log-probabilities compared at a time
-JUDGE_BYTES, JUDGED_BYTES, JUDGED_ROWS = 380 * MIB, 2.0, 4096
+#: judge: llama.cpp and the tokenizer's own process; the f16 file; rows of the vocabulary in float32, those of the texts
+#: it scores and of the conversations that it compares files on (worker/judge.py), of which none is longer than a context
+JUDGE_BYTES, JUDGED_BYTES, JUDGED_ROWS, JUDGED_TALKS, JUDGED_TOKENS = 380 * MIB, 2.0, 2900, 6, 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +129,12 @@ def _learned_bytes(sizes: Sizes) -> int:
     """What belongs to the numbers that learn, beside themselves where they are the model's own."""
     if not sizes.full:
         return sizes.trainable * (4 + OPTIMIZER_BYTES)
-    rounded = ROUNDED_BYTES if sizes.number_bytes == 2 else 0  # noqa: PLR2004 - bfloat16
+    rounded = ROUNDED_BYTES if sizes.number_bytes == 2 else 0
     return sizes.trainable * (OPTIMIZER_BYTES + rounded) + sizes.vocabulary * sizes.hidden * HEAD_GRADIENTS_BYTES
 
 
 def _kept_bytes(sizes: Sizes) -> int:
-    """Of one token in one layer: both norms in float32; inputs, q, k, v and their repeats; three gated inner rows, one
-    activated."""
+    """Of one token in one layer: both norms, in float32 and rounded; q, k, v, their repeats; four rows of the inner."""
     return 16 * sizes.hidden + (7 * sizes.hidden + 4 * sizes.inner) * sizes.number_bytes
 
 
@@ -148,9 +148,10 @@ def export_peak_bytes(sizes: Sizes) -> int:
     return EXPORTER_BYTES + int(EXPORTED_BYTES * sizes.parameters)
 
 
-def judge_peak_bytes(sizes: Sizes) -> int:
-    """Peak of comparing the quantised files with their reference."""
-    return JUDGE_BYTES + int(JUDGED_BYTES * sizes.parameters) + JUDGED_ROWS * sizes.vocabulary * 4
+def judge_peak_bytes(sizes: Sizes, length: int) -> int:
+    """Peak of comparing the quantised files with their reference, on conversations of so many tokens."""
+    rows = JUDGED_ROWS + JUDGED_TALKS * min(length, JUDGED_TOKENS)
+    return JUDGE_BYTES + int(JUDGED_BYTES * sizes.parameters) + rows * sizes.vocabulary * 4
 
 
 def platform_name() -> str:

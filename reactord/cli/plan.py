@@ -154,7 +154,8 @@ def screen(  # noqa: PLR0913, PLR0917 - as above
         rows = [["  " + stage, size(peak), f"{factors[stage]:.2f}"] for stage, peak in asked.stages]
         lines += text.table(["  STAGE", "PEAK", "FACTOR"], rows, text.screen_width(sys.stdout))
         lines.append(
-            f"  (factor: what up to {KEPT} earlier runs took, against what was foretold; {first_margin()} before the first)"
+            f"  (factor: what up to {KEPT} earlier runs took, against what was foretold;"
+            f" {first_margin()} before the first)"
         )
         if work.longest_tokens is None:
             lines.append(f"  (for examples of {work.hyper.max_length_tokens} tokens: the job has not chosen any yet)")

@@ -11,8 +11,8 @@ Of this size: what is foretold for both differs by less than LIKE. A factor lear
 long ones, because what is wrong with a prediction is rarely wrong with all its parts alike.
 
 Less than was foretold is believed of SURE_AFTER runs of the size, not of one that was lucky. A wrong prediction is safe
-either way: the grant is enforced (jobs/keeping.py), and a run that was killed is remembered as one that wanted more than
-it held.
+either way: the grant is enforced (jobs/keeping.py), and a run that was killed is remembered as one that wanted more
+than it held.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def predicted(work: Work) -> dict[Stage, int]:
         "prepare": memory.prepare_peak_bytes(sizes),
         "train": recipes.load(work.recipe).peak_bytes(sizes, work.hyper, longest),
         "export": memory.export_peak_bytes(sizes),
-        "judge": memory.judge_peak_bytes(sizes),
+        "judge": memory.judge_peak_bytes(sizes, longest),
     }
 
 

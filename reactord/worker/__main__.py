@@ -27,8 +27,8 @@ from reactord.worker.limits import keep_to
 from reactord.worker.stopping import StopSignal
 
 EXIT_FAILED = 1
-#: oneDNN keeps the kernels of the newest 1024 shapes, and a batch of another length is some thirty other shapes: 300 MiB
-#: of them after a dozen steps. Those of a few lengths are enough.
+#: oneDNN keeps the kernels of the newest 1024 shapes, and a batch of another length is dozens of other shapes: a dozen
+#: steps of a usual day made 300 MiB of them. Those of a few lengths are enough.
 KERNELS = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128"}
 #: Prime, the user and the daemon go first: a worker takes the time that they leave
 NICENESS = 10

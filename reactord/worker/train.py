@@ -1,8 +1,8 @@
 """How is a job trained? The stage that turns base, recipe and dataset into artifacts/trained/.
 
 That is an adapter, or every weight of the model where the job says so (hyper.lora_rank 0): what lies inside the last
-checkpoint. There is no state between "trained" and "saved" in which a crash could lose the run. Same seed, same machine:
-same result, bit for bit, interrupted or not.
+checkpoint. There is no state between "trained" and "saved" in which a crash could lose the run. Same seed, same
+machine: same result, bit for bit, interrupted or not.
 
 A frozen base is held in bfloat16. Weights that learn are held in float32 and multiplied in bfloat16: a step of training
 is smaller than what bfloat16 can add to a weight.

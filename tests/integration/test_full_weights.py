@@ -1,4 +1,4 @@
-"""A job in which every weight learns: all four stages on the tiny model, killed in between, and what comes out of it."""
+"""A job in which every weight learns: all four stages on the tiny model, killed in between, and its files."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from support import tiny
 from test_worker_stages import MANY, filled, twin, wait_for_step
 
 from reactord.home import Home
+from reactord.workdir import STAGES, WorkDir
 from reactord.worker import checkpoints
 from reactord.worker.gguf_file import GgufFile
-from reactord.workdir import STAGES, WorkDir
 
 pytestmark = pytest.mark.timeout(300)
 HYPER = tiny.HYPER.model_copy(update={"lora_rank": 0})

@@ -14,8 +14,8 @@ from support.cli_house import House
 
 from reactord.cli import main
 from reactord.cli import plan as verb
-from reactord.jobs.negotiating import Snapshot
 from reactord.jobs.correction import first_margin
+from reactord.jobs.negotiating import Snapshot
 from reactord.jobs.planning import GIB, Work, predicted
 from reactord.jobspec import Hyper
 from reactord.ledger import peaks
@@ -56,8 +56,8 @@ def test_it_shows_machine_prediction_decision_and_place(run):
 
     assert code == 0
     for said in ("available", "Prime      is not there", "jarvis-body holds 2.1 GB", "dpo on smollm2", "train",
-                 f"{first_margin():.2f}",                 "for examples of 512 tokens", "decision   starts now", "place      this machine",
-                 "not worth the way to a cloud"):  # fmt: skip
+                 f"{first_margin():.2f}", "for examples of 512 tokens", "decision   starts now",
+                 "place      this machine", "not worth the way to a cloud"):  # fmt: skip
         assert said in out, said
 
 

@@ -5,7 +5,17 @@ import json
 import pytest
 
 from reactord.jobs.correction import first_margin
-from reactord.jobs.planning import UNKNOWN_BASE_BYTES, Bounds, Work, factors_of, history_of, kind_of, plan, plans, predicted
+from reactord.jobs.planning import (
+    UNKNOWN_BASE_BYTES,
+    Bounds,
+    Work,
+    factors_of,
+    history_of,
+    kind_of,
+    plan,
+    plans,
+    predicted,
+)
 from reactord.jobspec import Hyper
 from reactord.ledger import peaks
 from reactord.ledger.peaks import Peak
@@ -15,7 +25,7 @@ from reactord.workdir import STAGES
 BASE = {
     "num_hidden_layers": 30,
     "hidden_size": 576,
-    "vocab_size": 49152,
+    "vocab_size": 8192,
     "intermediate_size": 1536,
     "num_attention_heads": 9,
     "num_key_value_heads": 3,
@@ -139,5 +149,5 @@ def test_a_job_in_which_every_weight_learns_takes_more_and_stays_such_a_job(base
 
     assert {p.hyper.lora_rank for p in found} == {0}
     assert [p.hyper.pairs_per_batch for p in found if p.lossless] == [4, 2, 1]
-    # gradients, moments and float32 weights of 134.5 million numbers, at least
-    assert _peak(base, lora_rank=0) - _peak(base) > 134.5e6 * (4 + 4 + 8 - 2)
+    # float32 weights, gradients and moments of 110 million numbers, less what the adapter and bfloat16 took
+    assert _peak(base, lora_rank=0) - _peak(base) > 110e6 * 12 - 5e6 * 16

@@ -36,9 +36,9 @@ def peak_bytes(sizes: Sizes, hyper: Hyper, longest_tokens: int) -> int:
 def make_trainer(setup: Setup) -> Any:  # noqa: ANN401 - a trl DPOTrainer
     """A DPOTrainer.
 
-    The reference is the same model with the adapter switched off. Where every weight learns there is no such thing: what
-    the base says of every pair is computed before the first step, by the very model that is trained then, and so no
-    second copy of the weights is held. A resumed run computes it again before it loads its checkpoint.
+    The reference is the same model with the adapter switched off. Where every weight learns there is no such thing:
+    what the base says of every pair is computed before the first step, by the very model that is trained then, and so
+    no second copy of the weights is held. A resumed run computes it again before it loads its checkpoint.
     """
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
