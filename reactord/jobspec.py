@@ -32,8 +32,10 @@ class Hyper(BaseModel):
     max_steps: int = Field(20, ge=1, le=100_000)
     pairs_per_step: int = Field(8, ge=1, le=1024)
     pairs_per_batch: int = Field(2, ge=1, le=256)
+    #: of an adapter; every weight learns at a tenth of it (worker/train.py)
     learning_rate: float = Field(3.5e-4, gt=0, le=1)
-    lora_rank: int = Field(16, ge=1, le=512)
+    #: of the adapter; 0: no adapter, every weight learns
+    lora_rank: int = Field(16, ge=0, le=512)
     beta: float = Field(0.1, gt=0, le=10)
     sft_weight: float = Field(2.0, ge=0, le=100)
     checkpoint_every_steps: int = Field(4, ge=1, le=10_000)
@@ -43,6 +45,11 @@ class Hyper(BaseModel):
     #: what checkpoints may take on disk; the newest two are kept whatever they take
     checkpoint_budget_mb: int = Field(20 * 1024, ge=1, le=10 * 1024 * 1024)
     max_length_tokens: int = Field(512, ge=16, le=32_768)
+
+    @property
+    def full(self) -> bool:
+        """Whether every weight learns."""
+        return self.lora_rank == 0
 
 
 class JobSpec(BaseModel):

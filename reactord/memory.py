@@ -1,8 +1,18 @@
 """How much memory does each stage of a job take at its peak?
 
-Foretold before anything is loaded, from the shape of the base alone. The coefficients were measured on the embedded
-model and on the tests' tiny one (Linux, x86-64, bfloat16); what they get wrong elsewhere is found out by running
-(jobs/correction.py), so nothing here adds a margin.
+Foretold before anything is loaded, from the shape of the base alone: what is counted is what the libraries hold for
+the backward pass, tensor by tensor, and what a machine adds to that was measured (`MEASURED`). Nothing here is a
+margin; what the numbers get wrong elsewhere is found out by running (jobs/correction.py).
+
+    loading     libraries + weights, once as they lie in the file and once as they are trained
+    learning    libraries + weights + gradients and moments of what learns + holes * (kept + head + attention)
+
+      kept      what every layer keeps of a token until it is walked back through
+      head      one tile of the logits and its gradients: trl goes through vocabulary and tokens by tiles
+      attention rows of scores, of every head: grows with the square of the length
+
+The reference of DPO costs nothing: with an adapter it is the model itself without it, and where every weight learns it
+is asked before the first step.
 """
 
 from __future__ import annotations
@@ -16,23 +26,41 @@ import orjson
 
 MIB = 1024**2
 
-#: resident after the first step of a model that weighs nothing: torch, transformers, trl, datasets and their buffers
-TRAINER_BYTES = 550 * MIB
-#: numbers kept for the backward pass, per token, layer and hidden dimension (ML.md 5)
-KEPT_PER_CELL = 32
-#: bytes per token and vocabulary entry: logits, their softmax and gradients (ML.md 5)
-HEAD_BYTES = 19
-#: batches of many lengths leave holes in a heap that hands nothing back (worker/train.py keeps freed memory): 2.2 in
-#: three runs of 20 steps on answers of a day, 1.3 in two steps on examples of one length (benchmarks/memory.py)
-HOLES = 2.2
+
+@dataclass(frozen=True, slots=True)
+class Coefficients:
+    """What a platform adds to the tensors that are counted."""
+
+    imported_bytes: int  # resident with torch, transformers, trl, peft and datasets in it
+    trainer_bytes: int  # and after some steps of a model that weighs nothing
+    holes: float  # what the heap takes for every byte that is alive: freed blocks are kept, for speed
+    score_bytes: float  # per score of the attention: the softmax in float32, its rounded form, what is made of them
+
+
+#: by platform_name(). Fitted on one half of a grid of real runs (tests/support/measured_peaks.py: sft and dpo, adapter
+#: and every weight, three lengths, micro-batches of 1, 2 and 4 of the embedded SmolLM2-135M) and held against the other
+#: half. torch 2.13.0, transformers 5.23.0, trl 1.16.0, peft 0.21.2, glibc 2.36; 22 November 2026.
+MEASURED = {
+    "linux-x86_64-bfloat16": Coefficients(467 * MIB, 545 * MIB, 1.35, 9.2),
+}
+#: where nobody has measured: the same libraries, the same tensors
+LIKELY = MEASURED["linux-x86_64-bfloat16"]
+
 #: gradient, and the two moments of AdamW, all in float32
-OPTIMIZER_BYTES = 4 + 4 + 4 + 4
+OPTIMIZER_BYTES = 4 + 4 + 4
+#: weights that learn are rounded for every multiplication, and the rounded ones kept until the step is walked back
+ROUNDED_BYTES = 2
+#: the head's gradient, and that of the embeddings which it shares its weights with, before they are one
+HEAD_GRADIENTS_BYTES = 4 + 4
+#: trl's tiles: so many tokens by so much of the vocabulary, and bytes per logit (itself, scaled, exponents, gradient)
+TILE_TOKENS, TILE_VOCABULARY, LOGIT_BYTES = 4096, 32768, 26
 #: prepare: the tokenizer's process; then float32 weights, their f16 form and the file they come from, side by side
 PREPARER_BYTES, PREPARED_BYTES = 400 * MIB, 6.5
 #: export: numpy and llama.cpp; then the float32 weights, mapped
 EXPORTER_BYTES, EXPORTED_BYTES = 60 * MIB, 4.3
-#: judge: llama.cpp and the tokenizer's own process; the f16 file; rows of log-probabilities compared at a time
-JUDGE_BYTES, JUDGED_BYTES, JUDGED_ROWS = 380 * MIB, 2.0, 4096
+#: judge: llama.cpp and the tokenizer's own process; the f16 file; rows of the vocabulary in float32, those of the texts
+#: it scores and of the conversations that it compares files on (worker/judge.py), of which none is longer than a context
+JUDGE_BYTES, JUDGED_BYTES, JUDGED_ROWS, JUDGED_TALKS, JUDGED_TOKENS = 380 * MIB, 2.0, 2900, 6, 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +70,15 @@ class Sizes:
     parameters: int
     layers: int
     hidden: int
+    inner: int  # of the feed-forward part
+    heads: int
     vocabulary: int
     trainable: int
-    weight_bytes: int  # per number: 4 for float32, 2 for bfloat16
+    number_bytes: int  # of what is multiplied: 4 for float32, 2 for bfloat16
 
     @classmethod
-    def of(cls, hf: Path, lora_rank: int | None) -> Sizes:
-        """Sizes of the llama in a Hugging Face folder, trained with an adapter of this rank (None: every weight).
+    def of(cls, hf: Path, lora_rank: int) -> Sizes:
+        """Sizes of the llama in a Hugging Face folder, trained with an adapter of this rank (0: every weight).
 
         Raises FileNotFoundError when there is no config.json.
         """
@@ -63,19 +93,49 @@ class Sizes:
             parameters=parameters,
             layers=layers,
             hidden=hidden,
+            inner=inner,
+            heads=heads,
             vocabulary=vocabulary,
-            trainable=parameters if lora_rank is None else layers * lora_rank * sum(a + b for a, b in matrices),
-            weight_bytes=2 if has_bfloat16() else 4,
+            trainable=layers * lora_rank * sum(a + b for a, b in matrices) if lora_rank else parameters,
+            number_bytes=2 if has_bfloat16() else 4,
         )
 
+    @property
+    def full(self) -> bool:
+        """Whether every weight learns."""
+        return self.trainable == self.parameters
 
-def train_peak_bytes(sizes: Sizes, tokens_per_batch: int) -> int:
-    """Peak of a training run whose micro-batch holds `tokens_per_batch` tokens, padding included."""
-    weights = sizes.parameters * sizes.weight_bytes
-    optimizer = sizes.trainable * OPTIMIZER_BYTES
-    kept = KEPT_PER_CELL * sizes.layers * sizes.hidden * sizes.weight_bytes
-    head = HEAD_BYTES * sizes.vocabulary
-    return TRAINER_BYTES + weights + optimizer + int(HOLES * tokens_per_batch * (kept + head))
+    @property
+    def weights_bytes(self) -> int:
+        """The model's own numbers: frozen as they are multiplied, and in float32 where they learn."""
+        return self.parameters * (4 if self.full else self.number_bytes)
+
+
+def train_peak_bytes(sizes: Sizes, rows: int, length: int, known: Coefficients | None = None) -> int:
+    """Peak of a training run whose micro-batch holds so many rows of so many tokens, padding included."""
+    known = known or MEASURED.get(platform_name(), LIKELY)
+    mapped = 4 * sizes.parameters
+    loading = mapped if sizes.weights_bytes == mapped else mapped + sizes.weights_bytes  # float32 stays where it is
+    learning = sizes.weights_bytes + _learned_bytes(sizes)
+    tokens = rows * length
+    kept = tokens * sizes.layers * _kept_bytes(sizes)
+    tile = min(tokens, TILE_TOKENS) * min(sizes.vocabulary, TILE_VOCABULARY) * (LOGIT_BYTES - 2 + sizes.number_bytes)
+    scores = rows * length**2 * sizes.layers * sizes.heads * known.score_bytes
+    alive = known.trainer_bytes + learning + int(known.holes * (kept + tile) + scores)
+    return max(known.imported_bytes + loading, alive)
+
+
+def _learned_bytes(sizes: Sizes) -> int:
+    """What belongs to the numbers that learn, beside themselves where they are the model's own."""
+    if not sizes.full:
+        return sizes.trainable * (4 + OPTIMIZER_BYTES)
+    rounded = ROUNDED_BYTES if sizes.number_bytes == 2 else 0
+    return sizes.trainable * (OPTIMIZER_BYTES + rounded) + sizes.vocabulary * sizes.hidden * HEAD_GRADIENTS_BYTES
+
+
+def _kept_bytes(sizes: Sizes) -> int:
+    """Of one token in one layer: both norms, in float32 and rounded; q, k, v, their repeats; four rows of the inner."""
+    return 16 * sizes.hidden + (7 * sizes.hidden + 4 * sizes.inner) * sizes.number_bytes
 
 
 def prepare_peak_bytes(sizes: Sizes) -> int:
@@ -88,14 +148,20 @@ def export_peak_bytes(sizes: Sizes) -> int:
     return EXPORTER_BYTES + int(EXPORTED_BYTES * sizes.parameters)
 
 
-def judge_peak_bytes(sizes: Sizes) -> int:
-    """Peak of comparing the quantised files with their reference."""
-    return JUDGE_BYTES + int(JUDGED_BYTES * sizes.parameters) + JUDGED_ROWS * sizes.vocabulary * 4
+def judge_peak_bytes(sizes: Sizes, length: int) -> int:
+    """Peak of comparing the quantised files with their reference, on conversations of so many tokens."""
+    rows = JUDGED_ROWS + JUDGED_TALKS * min(length, JUDGED_TOKENS)
+    return JUDGE_BYTES + int(JUDGED_BYTES * sizes.parameters) + rows * sizes.vocabulary * 4
 
 
 def platform_name() -> str:
     """What coefficients depend on: system, processor, and the precision that it trains in."""
     return f"{sys.platform}-{platform.machine()}-{'bfloat16' if has_bfloat16() else 'float32'}".lower()
+
+
+def is_measured() -> bool:
+    """Whether the coefficients are this platform's own."""
+    return platform_name() in MEASURED
 
 
 def is_unified() -> bool:

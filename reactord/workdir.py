@@ -6,7 +6,7 @@
     worker.json            who works here: pid, process start, boot id, stage - enough to adopt or bury a worker
     progress.jsonl         append-only, one object a line: at, stage, kind (note, work, step, checkpoint), data
     checkpoints/step-*/    complete when COMPLETE.json exists and verifies
-    artifacts/             adapter/, *.gguf while in the making
+    artifacts/             trained/, *.gguf while in the making
     outcome-<stage>.json   written once, atomically: success with facts, or an error class and the next thing to do
     judgement.json         the gate's evidence and verdict
     grant.json             what memory the daemon granted the worker; the worker limits itself by it

@@ -19,10 +19,11 @@ from reactord.cli.text import safe, size
 from reactord.cli.view import SCHEMA_VERSION, rows_of
 from reactord.errors import BadRequest
 from reactord.home import Home
+from reactord.jobs.correction import first_margin
 from reactord.jobs.launching import cloud_of
 from reactord.jobs.negotiating import Decision, Request, Snapshot, negotiate, spare_bytes
 from reactord.jobs.placing import Limits, Placement, Question, place
-from reactord.jobs.planning import Plan, Work, factors_of, plans
+from reactord.jobs.planning import Plan, Work, factors_of, history_of, plans
 from reactord.jobs.surveying import bounds_of, hyper_of, policy_of, survey, work_of
 from reactord.jobspec import recipe_names
 from reactord.ledger.peaks import KEPT
@@ -39,10 +40,11 @@ def command(home: Home, options: argparse.Namespace) -> int:
     with rows_of(home) as rows:
         job = _job(rows, options.id)
         work, only_batch = _work(home, settings, job, options.recipe)
-        factors = factors_of(rows.db if rows else None, work.recipe, work.base_hf)
+        history = history_of(rows.db if rows else None, work)
         jobs = rows.jobs() if rows else []
     waited_s = now - float(job.facts.get("waits_since") or now) if job else 0.0
-    found = plans(work, factors, bounds_of(settings, only_batch=only_batch))
+    factors = factors_of(work, history)
+    found = plans(work, history, bounds_of(settings, only_batch=only_batch))
     snapshot, policy = survey(home, now), policy_of(settings)
     decision = negotiate(snapshot, Request(found, policy, now, waited_s, cloud_of()))
     placement = place(
@@ -89,7 +91,7 @@ def _size_mb(work: Work) -> float | None:
         sizes = memory.Sizes.of(work.base_hf, work.hyper.lora_rank)
     except FileNotFoundError:
         return None
-    return sizes.parameters * sizes.weight_bytes / 1e6
+    return sizes.weights_bytes / 1e6
 
 
 def _seconds(jobs: Sequence[Job], work: Work) -> float | None:
@@ -152,7 +154,8 @@ def screen(  # noqa: PLR0913, PLR0917 - as above
         rows = [["  " + stage, size(peak), f"{factors[stage]:.2f}"] for stage, peak in asked.stages]
         lines += text.table(["  STAGE", "PEAK", "FACTOR"], rows, text.screen_width(sys.stdout))
         lines.append(
-            f"  (factor: what up to {KEPT} earlier runs took, against what was foretold; 1.25 before the first)"
+            f"  (factor: what up to {KEPT} earlier runs took, against what was foretold;"
+            f" {first_margin()} before the first)"
         )
         if work.longest_tokens is None:
             lines.append(f"  (for examples of {work.hyper.max_length_tokens} tokens: the job has not chosen any yet)")

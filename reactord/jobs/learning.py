@@ -23,6 +23,6 @@ def learn_peak(  # noqa: PLR0913 - one row of the ledger
         foretold = predicted(work)[stage]
     except FileNotFoundError:  # the base was not converted yet
         return
-    kind = kind_of(stage, spec.recipe, work.base_hf)
+    kind = kind_of(stage, work)
     with store.transaction():
         peaks.remember(store.db, kind, Peak(foretold, measured_bytes, killed=killed), spec.job_id, now)

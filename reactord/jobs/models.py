@@ -106,6 +106,7 @@ def _manifest(job: Job) -> dict[str, Any]:
 
 def _line(home: Home, job: Job, row: Model, now: float) -> dict[str, Any]:
     facts, spec = job.facts, WorkDir(home.jobs / job.id).spec()
+    method = "full" if spec.hyper.full else "lora"
     dataset = str(facts.get("dataset", ""))
     manifest = orjson.loads((home.datasets / dataset / "manifest.json").read_bytes())
     return {
@@ -113,7 +114,7 @@ def _line(home: Home, job: Job, row: Model, now: float) -> dict[str, Any]:
         "version": facts["version"],
         "model_hash": facts.get("sha256"),
         "parent_model": str(spec.incumbent_gguf) if spec.incumbent_gguf else spec.base,
-        "training_method": f"lora_{spec.recipe}",
+        "training_method": f"{method}_{spec.recipe}",
         "training_job_id": job.id,
         "dataset": {
             "hash": f"sha256:{dataset}",
@@ -126,7 +127,7 @@ def _line(home: Home, job: Job, row: Model, now: float) -> dict[str, Any]:
         "gate_decision": "REJECTED" if row.fate == "rejected" else "APPROVED",
         "deployed_at": _iso(row.facts.get("deployed_at")),
         "probation_result": "ROLLED_BACK" if row.fate == "rolled_back" else None,
-        "transformation_steps": ["lora", "merge_f16", str(facts.get("chosen", "")).removesuffix(".gguf")],
+        "transformation_steps": [method, "merge_f16", str(facts.get("chosen", "")).removesuffix(".gguf")],
         "created_at": _iso(now),
     }
 

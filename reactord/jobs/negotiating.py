@@ -118,7 +118,7 @@ def negotiate(snapshot: Snapshot, request: Request) -> Decision:
         if request.cloud:
             return Offload(request.cloud, why)
         return Refuse(
-            f"{why}. Choose a smaller base model, lower hyper.max_length_tokens or hyper.lora_rank, or raise"
+            f"{why}. Choose a smaller base model, lower hyper.max_length_tokens{_or_adapter(plans[0])}, or raise"
             " MAX_TOTAL_MEMORY_GB and TRAINING_MEMORY_RESERVE_GB if the machine has more"
         )
     room, why = room_now(snapshot, policy)
@@ -136,6 +136,13 @@ def negotiate(snapshot: Snapshot, request: Request) -> Decision:
     if tired and request.cloud:
         return Offload(request.cloud, waits)
     return Wait(waits, request.now + policy.look_again_s)
+
+
+def _or_adapter(asked: Plan) -> str:
+    """What else would make it smaller."""
+    if asked.hyper.full:
+        return ", train an adapter instead of every weight (hyper.lora_rank above 0)"
+    return " or hyper.lora_rank"
 
 
 def room_now(snapshot: Snapshot, policy: Policy) -> tuple[int, str]:

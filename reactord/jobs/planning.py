@@ -9,25 +9,29 @@ Smaller forms, in the order in which they are tried:
     smaller micro-batch            nothing changes but the time: the step holds the same pairs
     then shorter examples          what is longer is cut; never below the settings' REACTOR_MIN_LENGTH_TOKENS
     then a smaller adapter         learns less; never below REACTOR_MIN_LORA_RANK
+
+A job in which every weight learns is never made one that trains an adapter: that is another result, to be asked for.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from reactord import memory
-from reactord.jobs.correction import FIRST_MARGIN, factor
+from reactord.jobs.correction import factor
 from reactord.jobspec import Hyper
 from reactord.ledger import peaks
-from reactord.ledger.peaks import Kind
+from reactord.ledger.peaks import Kind, Peak
 from reactord.memory import Sizes
 from reactord.workdir import STAGES, Stage
 from reactord.worker import recipes
 
 GIB = 1024**3
+#: what earlier runs of each stage took, newest first
+History = Mapping[Stage, Sequence[Peak]]
 #: what a job is assumed to need before its base has been converted and can be planned for
 UNKNOWN_BASE_BYTES = 4 * GIB
 
@@ -85,43 +89,50 @@ def predicted(work: Work) -> dict[Stage, int]:
         "prepare": memory.prepare_peak_bytes(sizes),
         "train": recipes.load(work.recipe).peak_bytes(sizes, work.hyper, longest),
         "export": memory.export_peak_bytes(sizes),
-        "judge": memory.judge_peak_bytes(sizes),
+        "judge": memory.judge_peak_bytes(sizes, longest),
     }
 
 
-def kind_of(stage: Stage, recipe: str, base_hf: Path) -> Kind:
+def kind_of(stage: Stage, work: Work) -> Kind:
     """What runs of this stage are compared with."""
-    method = f"train/{recipe}/lora" if stage == "train" else stage
-    return Kind(memory.platform_name(), method, base_hf.parent.name)
+    method = f"train/{work.recipe}/{'full' if work.hyper.full else 'lora'}" if stage == "train" else stage
+    return Kind(memory.platform_name(), method, work.base_hf.parent.name)
 
 
-def factors_of(db: sqlite3.Connection | None, recipe: str, base_hf: Path) -> dict[Stage, float]:
-    """The correction of each stage, from the ledger."""
-    if db is None:
-        return dict.fromkeys(STAGES, FIRST_MARGIN)
-    return {stage: factor(peaks.recent(db, kind_of(stage, recipe, base_hf))) for stage in STAGES}
+def history_of(db: sqlite3.Connection | None, work: Work) -> History:
+    """What the ledger knows of each stage."""
+    return {stage: peaks.recent(db, kind_of(stage, work)) if db else () for stage in STAGES}
 
 
-def plan(work: Work, factors: Mapping[Stage, float]) -> Plan:
+def factors_of(work: Work, history: History) -> dict[Stage, float]:
+    """By how much each stage's prediction is corrected; empty while the base was never converted."""
+    try:
+        return {stage: factor(size, history[stage]) for stage, size in predicted(work).items()}
+    except FileNotFoundError:
+        return {}
+
+
+def plan(work: Work, history: History) -> Plan:
     """What the stages that are left will take."""
     left = [stage for stage in STAGES if stage not in work.ended]
     try:
         found = predicted(work)
     except FileNotFoundError:
         return Plan(work.hyper, tuple((stage, UNKNOWN_BASE_BYTES) for stage in left), known=False)
-    return Plan(work.hyper, tuple((stage, int(found[stage] * factors[stage])) for stage in left))
+    corrected = {stage: int(size * factor(size, history[stage])) for stage, size in found.items()}
+    return Plan(work.hyper, tuple((stage, corrected[stage]) for stage in left))
 
 
-def plans(work: Work, factors: Mapping[Stage, float], bounds: Bounds) -> tuple[Plan, ...]:
+def plans(work: Work, history: History, bounds: Bounds) -> tuple[Plan, ...]:
     """The plan as it was asked for, then the smaller forms, each with a lower peak than the one before."""
-    asked = plan(work, factors)
+    asked = plan(work, history)
     found = [asked]
     if not asked.known or "train" in work.ended:
         return (asked,)
     if work.longest_tokens is None and "prepare" not in work.ended:  # nobody shrinks for examples that may be short
         return asked, Plan(work.hyper, tuple(one for one in asked.stages if one[0] == "prepare"))
     for hyper, lossless in _smaller(work.hyper, bounds):
-        smaller = plan(Work(work.recipe, work.base_hf, hyper, work.longest_tokens, work.ended), factors)
+        smaller = plan(Work(work.recipe, work.base_hf, hyper, work.longest_tokens, work.ended), history)
         if smaller.peak_bytes < found[-1].peak_bytes:
             found.append(Plan(hyper, smaller.stages, lossless=lossless))
     return tuple(found)

@@ -13,7 +13,7 @@ from pathlib import Path
 from reactord.jobs.launching import cloud_of
 from reactord.jobs.negotiating import Grant, Refuse, Request, Shrink, Snapshot, gib, negotiate
 from reactord.jobs.neighbours import at_work
-from reactord.jobs.planning import Plan, factors_of, plans
+from reactord.jobs.planning import Plan, history_of, plans
 from reactord.jobs.stages import Next, Services
 from reactord.jobs.surveying import bounds_of, hyper_of, policy_of, survey, work_of
 from reactord.jobs.versions import next_version
@@ -69,10 +69,10 @@ def request_of(services: Services, job: Job, now: float, since: float) -> Reques
     former = _settled(workdir)
     recipe = former.recipe if former else job.request.get("recipe") or settings.recipe
     work = work_of(services.home, recipe, former.hyper if former else hyper_of(settings, job.request), workdir)
-    factors = factors_of(services.store.db, recipe, work.base_hf)
+    history = history_of(services.store.db, work)
     only_batch = any(workdir.checkpoints.glob("step-*"))
     return Request(
-        plans=plans(work, factors, bounds_of(settings, only_batch=only_batch)),
+        plans=plans(work, history, bounds_of(settings, only_batch=only_batch)),
         policy=policy_of(settings),
         now=now,
         waited_s=now - since,

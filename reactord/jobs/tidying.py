@@ -27,7 +27,7 @@ log = logging.getLogger("reactord.jobs")
 #: what of a job directory is of no use once the job is over
 SCRATCH = ("checkpoints", "artifacts", "scratch")
 #: what only a stage at work may have, by the place where it makes it; a crash leaves it half made
-HALF_MADE = ("checkpoints/.writing", "artifacts/.adapter", ".*.tmp", "*/.*.tmp")
+HALF_MADE = ("checkpoints/.writing", "artifacts/.trained", ".*.tmp", "*/.*.tmp")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,9 @@ from reactord.worker.limits import keep_to
 from reactord.worker.stopping import StopSignal
 
 EXIT_FAILED = 1
+#: oneDNN keeps the kernels of the newest 1024 shapes, and a batch of another length is dozens of other shapes: a dozen
+#: steps of a usual day made 300 MiB of them. Those of a few lengths are enough.
+KERNELS = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128"}
 #: Prime, the user and the daemon go first: a worker takes the time that they leave
 NICENESS = 10
 #: how torch, safetensors, mmap and their C libraries say it, whatever class of error they raise
@@ -55,6 +58,7 @@ def set_environment(threads: int, scratch: Path) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ["HF_HOME"] = str(scratch)
     os.environ["OMP_WAIT_POLICY"] = "passive"
+    os.environ.update(KERNELS)
 
 
 def say_who_works(work: WorkDir, stage: Stage) -> None:

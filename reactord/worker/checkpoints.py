@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from reactord.worker.base import file_sha256
 
 COMPLETE = "COMPLETE.json"
 #: without one of these a run would go on, but as another run
-REQUIRED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+REQUIRED = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+#: what a run has learned: an adapter, or every weight (of a large model in several files)
+WEIGHTS = "*model*.safetensors"
 SCRATCH = ".writing"
 _PREFIX = "step-"
 _DAMAGED = "damaged-"
@@ -75,6 +78,8 @@ def problem(checkpoint: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{type(error).__name__}: {error}"
     missing = [name for name in REQUIRED if name not in files]
+    if not any(fnmatch(name, WEIGHTS) for name in files):
+        missing.append(WEIGHTS)
     return f"it lacks {', '.join(missing)}" if missing else None
 
 

@@ -1,7 +1,9 @@
-"""How does an adapter become files that llama.cpp serves?
+"""How does what was trained become files that llama.cpp serves?
 
-    adapter.gguf                     the LoRA alone, for a server that adds it to the base at run time
-    f16.gguf                         base weights in float32 plus the LoRA, rounded once: the reference of the judge
+    adapter.gguf                     the LoRA alone, for a server that adds it to the base at run time; none where every
+                                     weight was trained
+    f16.gguf                         base weights in float32 plus the LoRA, or the trained weights; rounded once: the
+                                     reference of the judge
     Q4_K_M.gguf, Q6_K.gguf, Q8_0.gguf   the ladder, quantised from f16.gguf by llama.cpp
 
 Merging starts from the float32 base, never from a quantised file. f16.gguf and all but one rung of the ladder are
@@ -18,7 +20,7 @@ from reactord.worker import quantise
 from reactord.worker.base import file_sha256, open_base
 from reactord.worker.context import Context, Facts, peak_rss_mb, require_space
 from reactord.worker.gguf_file import VERSION, GgufFile
-from reactord.worker.gguf_llama import Adapter, Shape, Weights, write_adapter, write_f16
+from reactord.worker.gguf_llama import Adapter, Weights, write_adapter, write_f16
 
 
 def run(context: Context) -> Facts:
@@ -27,25 +29,28 @@ def run(context: Context) -> Facts:
     base = open_base(context.home, str((work.outcome("prepare") or {}).get("base")))
     # f16.gguf, and a ladder that together weighs less than one and a half of it
     require_space(work.root, 3 * base.f16.stat().st_size, "exporting")
-    adapter = Adapter(work.artifacts / "adapter")
+    trained = work.artifacts / "trained"
     title = f"{spec.model_id} {spec.version}"
     total = 2 + len(quantise.LADDER)
+    files: list[dict[str, Any]] = []
 
-    context.done("writing the adapter", 0, total, "files")
-    adapter_path = work.artifacts / "adapter.gguf"
-    scratch = durable.temporary_beside(adapter_path)
-    write_adapter(scratch, adapter, Shape.of(base.hf), title)
-    _publish(scratch, adapter_path)
+    weights, adapter = Weights(trained if spec.hyper.full else base.hf), None
+    if not spec.hyper.full:
+        context.done("writing the adapter", 0, total, "files")
+        adapter, adapter_path = Adapter(trained), work.artifacts / "adapter.gguf"
+        scratch = durable.temporary_beside(adapter_path)
+        write_adapter(scratch, adapter, weights.shape, title)
+        _publish(scratch, adapter_path)
+        files.append(_facts("adapter", adapter_path, None))
 
     context.done("merging", 1, total, "files")
     f16_path = work.artifacts / "f16.gguf"
     scratch = durable.temporary_beside(f16_path)
     base_f16 = GgufFile(base.f16)
-    write_f16(scratch, base_f16.entries, Weights(base.hf), adapter, title)
+    write_f16(scratch, base_f16.entries, weights, adapter, title)
     _publish(scratch, f16_path)
 
     tuned = GgufFile(f16_path)
-    files = [_facts("adapter", adapter_path, None)]
     files.append(_facts("f16", f16_path, quantise.survival(base_f16, tuned, tuned)))
     for i, kind in enumerate(quantise.LADDER):
         context.done(f"quantising to {kind}", 2 + i, total, "files")

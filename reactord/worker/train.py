@@ -1,13 +1,16 @@
-"""How is a job trained? The stage that turns base, recipe and dataset into artifacts/adapter/.
+"""How is a job trained? The stage that turns base, recipe and dataset into artifacts/trained/.
 
-The adapter is the one inside the last checkpoint: there is no state between "trained" and "saved" in which a crash
-could lose the run. Same seed, same machine: same adapter, bit for bit, interrupted or not.
+That is an adapter, or every weight of the model where the job says so (hyper.lora_rank 0): what lies inside the last
+checkpoint. There is no state between "trained" and "saved" in which a crash could lose the run. Same seed, same
+machine: same result, bit for bit, interrupted or not.
+
+A frozen base is held in bfloat16. Weights that learn are held in float32 and multiplied in bfloat16: a step of training
+is smaller than what bfloat16 can add to a weight.
 """
 
 from __future__ import annotations
 
 import ctypes
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -23,7 +26,10 @@ from reactord.worker.context import Context, Facts, peak_rss_mb, require_space
 from reactord.worker.examples import load
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+#: what a checkpoint holds of the result: how it was trained, and the weights
+TRAINED = ("config.json", "adapter_config.json", checkpoints.WEIGHTS)
+#: all weights together move as far as an adapter does at a tenth of its rate
+FULL_RATE = 0.1
 
 
 def run(context: Context) -> Facts:
@@ -41,12 +47,14 @@ def run(context: Context) -> Facts:
     if moved and resume is None:
         context.note("no checkpoint is left that could be trusted: the run begins again from its first step")
     # the export chain included: a night of training must not end at a full disk
-    require_space(work.root, 4 * base.f16.stat().st_size, "training and exporting")
+    checkpoint_bytes = 6 * base.f16.stat().st_size if hyper.full else 0  # float32: weights and two moments
+    require_space(work.root, 4 * base.f16.stat().st_size + 2 * checkpoint_bytes, "training and exporting")
     began_s = time.monotonic()
     if resume is None or checkpoints.step_of(resume) < hyper.max_steps:
         _train(context, base, resume)
     final = checkpoints.path_for(work.checkpoints, hyper.max_steps)
-    _publish_adapter(final, work.artifacts / "adapter")
+    trained = work.artifacts / "trained"
+    _publish(final, trained)
     state = orjson.loads((final / "trainer_state.json").read_bytes())
     recipe = recipes.load(context.spec.recipe)
     curve = [
@@ -60,7 +68,8 @@ def run(context: Context) -> Facts:
         "curve": curve,
         "tokens": orjson.loads(_tokens_path(context).read_bytes()),
         "peak_rss_mb": peak_rss_mb(),
-        "adapter_sha256": file_sha256(work.artifacts / "adapter" / ADAPTER_FILES[0]),
+        "method": "full" if hyper.full else "lora",
+        "trained_sha256": {path.name: file_sha256(path) for path in sorted(trained.glob(checkpoints.WEIGHTS))},
         "precision": "bfloat16" if recipes.has_bfloat16() else "float32",
     }
 
@@ -94,7 +103,7 @@ def _train(context: Context, base: Base, resume: Path | None) -> None:
     context.note(f"loading {base.root.name}; {len(kept)} examples, {count.trained} tokens to learn from")
     model = AutoModelForCausalLM.from_pretrained(
         str(base.hf),
-        dtype=torch.bfloat16 if recipes.has_bfloat16() else torch.float32,
+        dtype=torch.bfloat16 if recipes.has_bfloat16() and not spec.hyper.full else torch.float32,
         attn_implementation="eager",  # on short rows its backward pass is a fifth faster than torch's fused one
     )
     trainer = recipe.make_trainer(
@@ -143,7 +152,7 @@ def _arguments(context: Context, scratch: Path, examples: int) -> dict[str, Any]
         "max_steps": hyper.max_steps,
         "per_device_train_batch_size": batch,
         "gradient_accumulation_steps": per_step // batch,
-        "learning_rate": hyper.learning_rate,
+        "learning_rate": hyper.learning_rate * (FULL_RATE if hyper.full else 1.0),
         "lr_scheduler_type": "linear",
         "warmup_steps": 0,
         "weight_decay": 0.0,
@@ -174,10 +183,11 @@ def _keep_freed_memory() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def _publish_adapter(checkpoint: Path, target: Path) -> None:
-    scratch = target.with_name(".adapter")
+def _publish(checkpoint: Path, target: Path) -> None:
+    """The same files once more by name: a checkpoint is never written to again, and may go."""
+    scratch = target.with_name(".trained")
     durable.remove_tree(scratch)
     scratch.mkdir(mode=0o700)
-    for name in ADAPTER_FILES:
-        shutil.copyfile(checkpoint / name, scratch / name)
+    for path in (path for pattern in TRAINED for path in checkpoint.glob(pattern)):
+        durable.disk.link(path, scratch / path.name)
     durable.publish_directory(scratch, target)

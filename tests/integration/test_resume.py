@@ -75,7 +75,7 @@ def halfway(prepared, forge) -> WorkDir:
 
 def result(work: WorkDir) -> tuple[str, list[float]]:
     """The adapter's hash and the loss of every step: all bits of them."""
-    adapter = (work.artifacts / "adapter" / "adapter_model.safetensors").read_bytes()
+    adapter = (work.artifacts / "trained" / "adapter_model.safetensors").read_bytes()
     return hashlib.sha256(adapter).hexdigest(), [loss for _, loss, _ in work.outcome("train")["curve"]]
 
 

@@ -76,7 +76,7 @@ def wait_for_step(work: WorkDir, process: subprocess.Popen[bytes], step: int, ki
 
 
 def adapter_sha256(work: WorkDir) -> str:
-    return hashlib.sha256((work.artifacts / "adapter" / "adapter_model.safetensors").read_bytes()).hexdigest()
+    return hashlib.sha256((work.artifacts / "trained" / "adapter_model.safetensors").read_bytes()).hexdigest()
 
 
 def test_every_stage_says_what_it_found(whole):
@@ -223,7 +223,7 @@ def zero_adapter(work: WorkDir, scale: float = 0.0) -> None:
     """Multiply what the adapter learned."""
     from safetensors.numpy import load_file, save_file
 
-    path = work.artifacts / "adapter" / "adapter_model.safetensors"
+    path = work.artifacts / "trained" / "adapter_model.safetensors"
     halves = {name: a * scale if "lora_B" in name else a for name, a in load_file(path).items()}
     save_file(halves, path, metadata={"format": "pt"})
 

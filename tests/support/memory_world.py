@@ -296,10 +296,9 @@ class Ours(Machine):
         return self.second - job.born >= AGED_S
 
     def _forms(self, job: Job) -> tuple[Plan, ...]:
-        found = factor(self.result.history.get(job.kind.name, []))
-        ended = STAGES[: job.stage]
+        past, left = self.result.history.get(job.kind.name, []), STAGES[job.stage :]
         return tuple(
-            Plan(form.hyper, tuple((s, int(size * found)) for s, size in form.stages if s not in ended), form.lossless)
+            Plan(form.hyper, tuple((s, int(n * factor(n, past))) for s, n in form.stages if s in left), form.lossless)
             for form in job.kind.forms
         )
 

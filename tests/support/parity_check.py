@@ -44,7 +44,7 @@ def main(job_dir: Path) -> None:
         adapted = [model.scores(ids) for ids in texts]
     with Llama(work.artifacts / "f16.gguf", 1) as model:
         merged = [model.scores(ids) for ids in texts]
-    wanted = trained_logits(base.hf, work.artifacts / "adapter", texts)
+    wanted = trained_logits(base.hf, work.artifacts / "trained", texts)
 
     def difference(found: list[Any]) -> float:
         return max(float(np.abs(a - b).max()) for a, b in zip(found, wanted, strict=True))

@@ -14,8 +14,10 @@ from support.cli_house import House
 
 from reactord.cli import main
 from reactord.cli import plan as verb
+from reactord.jobs.correction import first_margin
 from reactord.jobs.negotiating import Snapshot
-from reactord.jobs.planning import GIB
+from reactord.jobs.planning import GIB, Work, predicted
+from reactord.jobspec import Hyper
 from reactord.ledger import peaks
 from reactord.ledger.peaks import Kind, Peak
 from reactord.memory import platform_name
@@ -53,9 +55,9 @@ def test_it_shows_machine_prediction_decision_and_place(run):
     code, out = run()
 
     assert code == 0
-    for said in ("available", "Prime      is not there", "jarvis-body holds 2.1 GB", "dpo on smollm2", "train", "1.25",
-                 "for examples of 512 tokens", "decision   starts now", "place      this machine",
-                 "not worth the way to a cloud"):  # fmt: skip
+    for said in ("available", "Prime      is not there", "jarvis-body holds 2.1 GB", "dpo on smollm2", "train",
+                 f"{first_margin():.2f}", "for examples of 512 tokens", "decision   starts now",
+                 "place      this machine", "not worth the way to a cloud"):  # fmt: skip
         assert said in out, said
 
 
@@ -85,10 +87,11 @@ def test_what_would_be_offloaded_says_so_and_runs_here(run, monkeypatch):
 
 
 def test_json_is_everything_and_what_was_measured_counts(house, run):
-    kind = Kind(platform_name(), "judge", "smollm2")
+    hf = house.home.base_models / "smollm2" / "hf"
+    kind, foretold = Kind(platform_name(), "judge", "smollm2"), predicted(Work("dpo", hf, Hyper()))["judge"]
     for _ in range(3):
         with house.store.transaction():
-            peaks.remember(house.store.db, kind, Peak(100, 200), "j", time.time())
+            peaks.remember(house.store.db, kind, Peak(foretold, 2 * foretold), "j", time.time())
 
     said = json.loads(run("--json", "--recipe", "sft")[1])
 

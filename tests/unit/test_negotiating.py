@@ -118,8 +118,14 @@ def test_what_never_fits_is_refused_with_what_to_change_or_goes_to_the_cloud():
 
     assert isinstance(refused, Refuse)
     assert "needs 2.0 GiB in its smallest form; the machine has 2.5 GiB" in refused.why
-    assert "Choose a smaller base model" in refused.why
+    assert "Choose a smaller base model, lower hyper.max_length_tokens or hyper.lora_rank" in refused.why
     assert isinstance(negotiate(replace(never, prime=_prime(2)), _ask(*FORMS)), Refuse)
+    every_weight = _plan(30, lora_rank=0)
+    assert "or train an adapter instead of every weight" not in refused.why
+    assert (
+        "train an adapter instead of every weight (hyper.lora_rank above 0)"
+        in negotiate(_machine(8, 8), _ask(every_weight)).why
+    )
     assert negotiate(never, _ask(*FORMS, cloud="gcp")).where == "gcp"
     assert isinstance(negotiate(_machine(16, 1), _ask(*FORMS, cloud="gcp")), Wait)
     assert isinstance(negotiate(_machine(16, 1), _ask(*FORMS, cloud="gcp", waited_s=300)), Offload)

@@ -16,11 +16,14 @@ def warm(checkpoint: Path, step: int) -> str | None:
     return None
 
 
+PARTS = ("adapter_model.safetensors", *checkpoints.REQUIRED)
+
+
 def written(root: Path, step: int, missing: str = "") -> Path:
     """What transformers leaves behind."""
     folder = root / ".writing" / f"checkpoint-{step}"
     folder.mkdir(parents=True)
-    for name in checkpoints.REQUIRED:
+    for name in PARTS:
         if name != missing:
             (folder / name).write_bytes(f"{name} {step}".encode() * 100)
     return folder
@@ -43,7 +46,7 @@ def test_there_is_nothing_to_resume_from_at_first(tmp_path):
     assert checkpoints.newest(tmp_path, warm) == (None, [])
 
 
-@pytest.mark.parametrize("name", [*checkpoints.REQUIRED, checkpoints.COMPLETE])
+@pytest.mark.parametrize("name", [*PARTS, checkpoints.COMPLETE])
 def test_a_truncated_file_sends_the_run_back_to_the_checkpoint_before(tmp_path, name):
     seal(tmp_path, 4)
     damaged = seal(tmp_path, 8) / name
@@ -63,9 +66,10 @@ def test_a_changed_byte_of_the_same_length_is_noticed(tmp_path):
     assert checkpoints.newest(tmp_path, warm)[0] is None
 
 
-@pytest.mark.parametrize("missing", checkpoints.REQUIRED)
+@pytest.mark.parametrize("missing", PARTS)
 def test_a_checkpoint_without_a_part_of_the_state_is_never_resumed_from(tmp_path, missing):
-    assert missing in (checkpoints.problem(seal(tmp_path, 4, missing)) or "")
+    lacks = checkpoints.WEIGHTS if missing == PARTS[0] else missing
+    assert lacks in (checkpoints.problem(seal(tmp_path, 4, missing)) or "")
     assert checkpoints.newest(tmp_path, warm)[0] is None
 
 

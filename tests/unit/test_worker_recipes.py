@@ -9,14 +9,15 @@ import pytest
 
 from reactord import memory
 from reactord.errors import BadRequest
+from reactord.jobs.correction import MEASURED_MARGIN
 from reactord.jobspec import Hyper
 from reactord.worker import prepare, recipes
 from reactord.worker.examples import Example
 
 ROOT = Path(__file__).resolve().parents[2]
-SMOLLM2 = recipes.Sizes(134_515_008, 30, 576, 49_152, trainable=4_884_480, weight_bytes=4)
-IN_BFLOAT16 = replace(SMOLLM2, weight_bytes=2)
-TINY = recipes.Sizes(131_136, 2, 64, 512, trainable=20_480, weight_bytes=2)
+SMOLLM2 = recipes.Sizes(134_479_872, 30, 576, 1536, 9, 49_152, trainable=4_884_480, number_bytes=4)
+IN_BFLOAT16 = replace(SMOLLM2, number_bytes=2)
+TINY = recipes.Sizes(131_072, 2, 64, 192, 4, 512, trainable=20_480, number_bytes=2)
 MIB = 1024**2
 
 
@@ -35,11 +36,11 @@ def test_a_recipe_says_what_it_needs_without_loading_torch(name):
     assert said.stdout.strip() == b"[]"
 
 
-# what runs of this code took (Linux, x86-64, bfloat16), in MiB: the lowest and the highest of three
+# what runs took (Linux, x86-64, bfloat16), in MiB: the lowest and the highest of up to three, on the demo's day
 @pytest.mark.parametrize(
     ("foretold", "lowest", "highest"),
     [
-        (recipes.load("dpo").peak_bytes(IN_BFLOAT16, Hyper(), 110), 2562, 2782),
+        (recipes.load("dpo").peak_bytes(IN_BFLOAT16, Hyper(), 110), 2103, 2103),
         (
             recipes.load("dpo").peak_bytes(TINY, Hyper(pairs_per_batch=4, lora_rank=8, max_length_tokens=128), 76),
             578,
@@ -47,14 +48,14 @@ def test_a_recipe_says_what_it_needs_without_loading_torch(name):
         ),
         (memory.prepare_peak_bytes(IN_BFLOAT16), 1192, 1247),
         (memory.export_peak_bytes(IN_BFLOAT16), 615, 617),
-        (memory.judge_peak_bytes(IN_BFLOAT16), 1280, 1402),
+        (memory.judge_peak_bytes(IN_BFLOAT16, 110), 1280, 1402),
         (memory.prepare_peak_bytes(TINY), 404, 404),
         (memory.export_peak_bytes(TINY), 62, 62),
-        (memory.judge_peak_bytes(TINY), 378, 378),
+        (memory.judge_peak_bytes(TINY, 76), 378, 378),
     ],
 )
 def test_the_predicted_peaks_are_those_that_were_measured(foretold, lowest, highest):
-    assert 0.95 * highest * MIB <= foretold <= 1.15 * lowest * MIB
+    assert 0.95 * highest * MIB <= MEASURED_MARGIN * foretold <= 1.15 * lowest * MIB
 
 
 def test_more_tokens_or_more_pairs_need_more_memory_up_to_the_truncation():

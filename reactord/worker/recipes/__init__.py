@@ -59,7 +59,12 @@ def load(name: str) -> Recipe:
 
 
 def lora(hyper: Hyper) -> Any:  # noqa: ANN401 - a peft LoraConfig
-    """The adapter every recipe trains. No dropout: a resumed run must repeat the uninterrupted one bit for bit."""
+    """The adapter that a recipe trains, or None where every weight learns.
+
+    No dropout: a resumed run must repeat the uninterrupted one bit for bit.
+    """
+    if hyper.full:
+        return None
     from peft import LoraConfig
 
     return LoraConfig(

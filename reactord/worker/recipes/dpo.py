@@ -1,4 +1,4 @@
-"""How does a model learn from preference pairs? Direct preference optimisation with an SFT term, LoRA, through trl.
+"""How does a model learn from preference pairs? Direct preference optimisation with an SFT term, through trl.
 
 Needs: prompt, chosen and rejected answer. The sigmoid DPO loss alone reaches perfect reward accuracy while the answers
 collapse ("What is 5+2?" -> ""), so the likelihood of the chosen answer is part of the loss (ML.md 3).
@@ -30,11 +30,16 @@ def unusable(example: Example) -> str | None:
 
 def peak_bytes(sizes: Sizes, hyper: Hyper, longest_tokens: int) -> int:
     """Two rows per pair."""
-    return train_peak_bytes(sizes, 2 * hyper.pairs_per_batch * min(longest_tokens, hyper.max_length_tokens))
+    return train_peak_bytes(sizes, 2 * hyper.pairs_per_batch, min(longest_tokens, hyper.max_length_tokens))
 
 
 def make_trainer(setup: Setup) -> Any:  # noqa: ANN401 - a trl DPOTrainer
-    """A DPOTrainer. The reference is the same model with the adapter switched off."""
+    """A DPOTrainer.
+
+    The reference is the same model with the adapter switched off. Where every weight learns there is no such thing:
+    what the base says of every pair is computed before the first step, by the very model that is trained then, and so
+    no second copy of the weights is held. A resumed run computes it again before it loads its checkpoint.
+    """
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
@@ -50,7 +55,7 @@ def make_trainer(setup: Setup) -> Any:  # noqa: ANN401 - a trl DPOTrainer
         loss_type=["sigmoid", "sft"],
         loss_weights=[1.0, hyper.sft_weight],
         # one reference pass over the set pays only when the run passes over it more than once
-        precompute_ref_log_probs=hyper.max_steps * hyper.pairs_per_step > len(rows),
+        precompute_ref_log_probs=hyper.full or hyper.max_steps * hyper.pairs_per_step > len(rows),
         precompute_ref_batch_size=hyper.pairs_per_batch,
     )
     return DPOTrainer(

@@ -1,4 +1,4 @@
-"""How does a model learn from good answers alone? Supervised fine-tuning on the answer's tokens, LoRA, through trl.
+"""How does a model learn from good answers alone? Supervised fine-tuning on the answer's tokens, through trl.
 
 Needs: prompt and chosen answer; a rejected one is ignored. The prompt is masked, whatever the chat template, by giving
 trl prompt and completion apart. Memory: one row per example. Reports: the loss; there is no reward here.
@@ -26,7 +26,7 @@ def unusable(example: Example) -> str | None:
 
 def peak_bytes(sizes: Sizes, hyper: Hyper, longest_tokens: int) -> int:
     """One row per example."""
-    return train_peak_bytes(sizes, hyper.pairs_per_batch * min(longest_tokens, hyper.max_length_tokens))
+    return train_peak_bytes(sizes, hyper.pairs_per_batch, min(longest_tokens, hyper.max_length_tokens))
 
 
 def make_trainer(setup: Setup) -> Any:  # noqa: ANN401 - a trl SFTTrainer
