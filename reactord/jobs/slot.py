@@ -158,7 +158,7 @@ class Slot:
         elif self._lent is not None and not await in_thread(self._is_lent):
             why = await self._get(self._lent, None, delegated=False)
             if why is None:
-                return True
+                return await in_thread(self._sign, 0)
             log.warning("Body has let go of the training slot, and we cannot have it: %s", why)
         else:
             return True

@@ -205,12 +205,16 @@ def test_a_daemon_asks_the_redis_of_the_environment_and_names_a_package_that_is_
     running = daemon()
     log = home.logs / "reactord.jsonl"
     deadline = time.monotonic() + 60
-    while not (log.exists() and "ready on port" in log.read_text()):
-        assert running.poll() is None, errors.read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    running.terminate()
-    assert running.wait(30) == 0
+    try:
+        while not (log.exists() and "ready on port" in log.read_text()):
+            assert running.poll() is None, errors.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        running.terminate()
+        assert running.wait(30) == 0
+    finally:
+        running.kill()
+        running.wait()
     without = daemon("import sys; sys.modules['redis'] = None; ")
     assert without.wait(60) == 1
     assert "REDIS_HOST is set and the redis package is not installed" in errors.read_text()
