@@ -12,4 +12,5 @@ commands.py, command_*.py, deadletter.py   what is asked of us, and what could n
 leftovers.py  what did a life of ours leave behind that was killed in the middle of a write?
 presence.py, registry.py, announce.py, umf.py   what Body and Prime read of us
 dlm.py        the lock files that we share with them
+arbiter.py    the same lock where Redis decides who holds it
 """

@@ -131,8 +131,14 @@ class Slot:
             leases, self._leases = self._leases, []
             self._workers.clear()
             self._lent, self._is_lost = None, False
-            if leases:
-                await in_thread(_release, leases)
+            if not leases:
+                return
+            releasing = asyncio.ensure_future(in_thread(_release, leases))
+            try:
+                await asyncio.shield(releasing)
+            except asyncio.CancelledError:  # a daemon that stops: its job may have ended in the same moment
+                await asyncio.wait([releasing])
+                raise
 
     async def keep(self) -> None:
         """Renew for as long as the daemon runs."""
@@ -152,7 +158,7 @@ class Slot:
         elif self._lent is not None and not await in_thread(self._is_lent):
             why = await self._get(self._lent, None, delegated=False)
             if why is None:
-                return True
+                return await in_thread(self._sign, 0)
             log.warning("Body has let go of the training slot, and we cannot have it: %s", why)
         else:
             return True

@@ -4,6 +4,7 @@ snapshot.py   what Prime says about itself in files, and what the operating syst
 template.py   which chat template Prime will choose for a file name
 manifest.py   what Prime's watcher must read beside a model
 place.py      put a model where Prime finds it; point at it; take it back
+turn.py       whose deployment may change what Prime sees
 live.py       is it live? ask /health, and load it where that is safe
 
 Nothing here waits for Prime: the files are put down, the questions are asked, the caller comes back.

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import subprocess
+import sys
 import time
 
 import pytest
@@ -188,3 +189,33 @@ async def test_the_next_daemon_adopts_both_with_the_worker(slot, make, home, ser
     assert dlm.holder(home.locks, NAME).fence == json.loads(server.client().get(KEY))["fencing_token"] == 2
     await heir.left(worker.pid)
     assert json.loads(server.client().get(KEY))["owner"] == dlm.owner_of(os.getpid())
+
+
+def test_a_daemon_asks_the_redis_of_the_environment_and_names_a_package_that_is_missing(tmp_path, server):
+    home, errors = Home(tmp_path / "whole"), tmp_path / "stderr"
+    environ = {**os.environ, "REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(server.port)}
+    command = ["from reactord.cli import main; import sys; sys.exit(main())", "run", "--home", home.root, "--port", "0"]
+
+    def daemon(first=""):
+        with errors.open("wb") as stderr:
+            return subprocess.Popen(
+                [sys.executable, "-c", first + command[0], *map(str, command[1:])], env=environ, stderr=stderr
+            )
+
+    running = daemon()
+    log = home.logs / "reactord.jsonl"
+    deadline = time.monotonic() + 60
+    try:
+        while not (log.exists() and "ready on port" in log.read_text()):
+            assert running.poll() is None, errors.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        running.terminate()
+        assert running.wait(30) == 0
+    finally:
+        running.kill()
+        running.wait()
+    without = daemon("import sys; sys.modules['redis'] = None; ")
+    assert without.wait(60) == 1
+    assert "REDIS_HOST is set and the redis package is not installed" in errors.read_text()
+    assert "Traceback" not in errors.read_text()

@@ -6,6 +6,7 @@ Real daemons in forks, with the real driver, ledger, slot and deployment; the wo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
@@ -191,8 +192,20 @@ def _stops_at(module, name):
     return prepare
 
 
-def _stopped(home, name, prepare):
+@pytest.fixture
+def sleepers():
+    """The daemons that were stopped; those of a failed test are ended."""
+    pids = []
+    yield pids
+    for pid in pids:
+        with contextlib.suppress(ChildProcessError):  # waited for already
+            if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                forked.kill(pid)
+
+
+def _stopped(sleepers, home, name, prepare):
     pid = forked.start(_live, home, name, prepare)
+    sleepers.append(pid)
     _, status = os.waitpid(pid, os.WUNTRACED)
     assert os.WIFSTOPPED(status), (home.root / f"{name}.log").read_text()
     return pid
@@ -207,15 +220,15 @@ def _body_has_it_for_a_while(home):
     body.release()
 
 
-def test_who_slept_beyond_its_time_before_the_commit_is_refused_by_the_ledger(home):
+def test_who_slept_beyond_its_time_before_the_commit_is_refused_by_the_ledger(home, sleepers):
     """Both stand before the same edge of the table: only the fence tells them apart."""
     _planned(home)
-    sleeper = _stopped(home, "sleeper", _stops_at(exporting, "take_slot"))
+    sleeper = _stopped(sleepers, home, "sleeper", _stops_at(exporting, "take_slot"))
     old = _job(home)
     assert (old.state, _slot(home).fence) == ("exporting", old.fence)
     assert not Body(home.locks, NAME).is_free(time.time()) or time.time() > _slot(home).expires_at
     _body_has_it_for_a_while(home)
-    heir = _stopped(home, "heir", _stops_at(exporting, "take_slot"))
+    heir = _stopped(sleepers, home, "heir", _stops_at(exporting, "take_slot"))
     new = _job(home)
     assert (new.state, new.fence > old.fence) == ("exporting", True)
 
@@ -232,10 +245,10 @@ def test_who_slept_beyond_its_time_before_the_commit_is_refused_by_the_ledger(ho
     assert len(_topics(home, "job.deploying")) == 1
 
 
-def test_who_slept_beyond_its_time_before_it_placed_the_model_is_refused_by_what_stands_before_prime(home):
+def test_who_slept_beyond_its_time_before_it_placed_the_model_is_refused_by_what_stands_before_prime(home, sleepers):
     workdir = _planned(home)
     models = home.root / "models"
-    sleeper = _stopped(home, "sleeper", _stops_at(deploying, "_place"))
+    sleeper = _stopped(sleepers, home, "sleeper", _stops_at(deploying, "_place"))
     old = _job(home)
     assert old.state == "deploying"
     _body_has_it_for_a_while(home)

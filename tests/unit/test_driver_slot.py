@@ -136,7 +136,7 @@ async def test_what_body_lends_is_not_touched_and_taken_over_when_body_dies_unde
     worker.wait()
 
     assert await _kept(slot) == []
-    assert _owner(home).startswith("reactor-")
+    assert _owner(home) == dlm.owner_of(os.getppid())
 
 
 async def test_a_lent_slot_that_somebody_else_has_now_is_lost(slot, home, clock, worker):

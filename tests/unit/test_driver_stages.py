@@ -45,7 +45,7 @@ async def test_a_job_goes_through_all_stages_takes_its_dataset_and_the_ledger_ba
     assert workdir.spec().upto == job.facts["upto"] == 10
     assert job.facts["training"]["loss"] == 0.5
     assert world.store.datasets() == ["d1"]
-    assert dlm.holder(home.locks, NAME) is None
+    await world.until(lambda: dlm.holder(home.locks, NAME) is None)
     await world.close()
     counts = check(home, [("d1", taken)])
     assert (counts.in_datasets, counts.held_out, counts.pending, counts.rejected) == (6, 2, 1, {"a_twin": 1})
@@ -88,7 +88,7 @@ async def test_a_worker_holds_the_slot_and_the_end_of_the_job_gives_it_back(worl
     assert lock is not None
     assert lock.token.endswith(f".{world.job().fence}")
     await world.until_over()
-    assert dlm.holder(home.locks, NAME) is None
+    await world.until(lambda: dlm.holder(home.locks, NAME) is None)
 
 
 async def test_a_name_that_would_mislead_prime_is_refused_before_a_record_is_decided_on(world, home):
@@ -277,7 +277,7 @@ async def test_cancelling_ends_the_worker_of_any_stage(world, home, stage):
 
     assert (await world.until_over()).state == "cancelled"
     assert not is_working(workdir)
-    assert dlm.holder(home.locks, NAME) is None
+    await world.until(lambda: dlm.holder(home.locks, NAME) is None)
     await world.close()
     assert fates(home).balanced
 

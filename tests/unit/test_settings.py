@@ -162,3 +162,12 @@ def test_a_refusal_is_in_our_words_alone(home):
 
     assert "REACTOR_NIGHT_SHIFT: night_shift: '25:00-3' is no window" in str(refused.value)
     assert ".. " not in str(refused.value)
+
+
+def test_redis_is_off_unless_named_and_its_password_is_not_shown(home):
+    assert load(home, {}).redis_host == ""
+    environ = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": "6380", "REDIS_PASSWORD": "sesame", "REDIS_LOCK_DB": "2"}
+    settings = load(home, environ)
+    assert (settings.redis_host, settings.redis_port, settings.redis_lock_db) == ("127.0.0.1", 6380, 2)
+    assert settings.redis_password.get_secret_value() == "sesame"
+    assert "sesame" not in f"{settings!r} {settings.model_dump_json()}"
