@@ -5,7 +5,7 @@ the backward pass, tensor by tensor, and what a machine adds to that was measure
 margin; what the numbers get wrong elsewhere is found out by running (jobs/correction.py).
 
     loading     libraries + weights, once as they lie in the file and once as they are trained
-    learning    libraries + weights + gradients and moments of what learns + holes * (kept + head + attention)
+    learning    libraries + weights + gradients and moments of what learns + holes * (kept + head) + attention
 
       kept      what every layer keeps of a token until it is walked back through
       head      one tile of the logits and its gradients: trl goes through vocabulary and tokens by tiles
@@ -33,15 +33,14 @@ class Coefficients:
 
     imported_bytes: int  # resident with torch, transformers, trl, peft and datasets in it
     trainer_bytes: int  # and after some steps of a model that weighs nothing
-    holes: float  # what the heap takes for every byte that is alive: freed blocks are kept, for speed
-    score_bytes: float  # per score of the attention: the softmax in float32, its rounded form, what is made of them
+    holes: float  # what the heap takes for every byte that is alive: freed blocks are kept for a step, for speed
 
 
 #: by platform_name(). Fitted on one half of a grid of real runs (tests/support/measured_peaks.py: sft and dpo, adapter
 #: and every weight, three lengths, micro-batches of 1, 2 and 4 of the embedded SmolLM2-135M) and held against the other
 #: half. torch 2.13.0, transformers 5.23.0, trl 1.16.0, peft 0.21.2, glibc 2.36; 22 November 2026.
 MEASURED = {
-    "linux-x86_64-bfloat16": Coefficients(467 * MIB, 545 * MIB, 1.35, 9.2),
+    "linux-x86_64-bfloat16": Coefficients(467 * MIB, 515 * MIB, 1.41),
 }
 #: where nobody has measured: the same libraries, the same tensors
 LIKELY = MEASURED["linux-x86_64-bfloat16"]
@@ -54,12 +53,14 @@ ROUNDED_BYTES = 2
 HEAD_GRADIENTS_BYTES = 4 + 4
 #: trl's tiles: so many tokens by so much of the vocabulary, and bytes per logit (itself, scaled, exponents, gradient)
 TILE_TOKENS, TILE_VOCABULARY, LOGIT_BYTES = 4096, 32768, 26
+#: a score of the attention is kept as float32, out of the softmax, and rounded
+SCORE_BYTES = 4
 #: prepare: the tokenizer's process; then float32 weights, their f16 form and the file they come from, side by side
 PREPARER_BYTES, PREPARED_BYTES = 400 * MIB, 6.5
 #: export: numpy and llama.cpp; then the float32 weights, mapped
 EXPORTER_BYTES, EXPORTED_BYTES = 60 * MIB, 4.3
-#: judge: llama.cpp and the tokenizer's own process; the f16 file; rows of the vocabulary in float32, those of the texts
-#: it scores and of the conversations that it compares files on (worker/judge.py), of which none is longer than a context
+#: judge: llama.cpp and the tokenizer's own process; the f16 file; rows of the vocabulary in float32: those of the
+#: texts it scores, and of the conversations that it compares files on (worker/judge.py), none longer than a context
 JUDGE_BYTES, JUDGED_BYTES, JUDGED_ROWS, JUDGED_TALKS, JUDGED_TOKENS = 380 * MIB, 2.0, 2900, 6, 1024
 
 
@@ -120,8 +121,8 @@ def train_peak_bytes(sizes: Sizes, rows: int, length: int, known: Coefficients |
     tokens = rows * length
     kept = tokens * sizes.layers * _kept_bytes(sizes)
     tile = min(tokens, TILE_TOKENS) * min(sizes.vocabulary, TILE_VOCABULARY) * (LOGIT_BYTES - 2 + sizes.number_bytes)
-    scores = rows * length**2 * sizes.layers * sizes.heads * known.score_bytes
-    alive = known.trainer_bytes + learning + int(known.holes * (kept + tile) + scores)
+    scores = rows * length**2 * sizes.layers * sizes.heads * (SCORE_BYTES + sizes.number_bytes)
+    alive = known.trainer_bytes + learning + int(known.holes * (kept + tile)) + scores
     return max(known.imported_bytes + loading, alive)
 
 

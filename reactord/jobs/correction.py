@@ -24,7 +24,7 @@ from reactord.ledger.peaks import Peak
 
 #: before the first run: what the coefficients miss where they were measured (long and short examples in turns leave
 #: more holes than examples of one length do), and where they were not
-MEASURED_MARGIN, UNKNOWN_MARGIN = 1.07, 1.25
+MEASURED_MARGIN, UNKNOWN_MARGIN = 1.08, 1.25
 #: on top of what was measured: peaks of equal runs differ by so much
 SPREAD = 1.03
 #: two predictions are of one size when the larger is at most so many times the smaller
@@ -52,8 +52,8 @@ def factor(foretold_bytes: int, peaks: Sequence[Peak]) -> float:
     if not alike:
         nearest = min(_distance(foretold_bytes, peak) for peak in known)
         alike = [peak for peak in known if _distance(foretold_bytes, peak) <= LIKE * nearest]
-        return max(_highest(alike, margin), margin)
-    found = _highest(alike, margin)
+        return max(_highest(alike), margin)
+    found = _highest(alike)
     return max(found, margin) if len(alike) < SURE_AFTER else found
 
 
@@ -63,9 +63,9 @@ def _distance(foretold_bytes: int, peak: Peak) -> float:
     return high / low
 
 
-def _highest(peaks: Sequence[Peak], margin: float) -> float:
+def _highest(peaks: Sequence[Peak]) -> float:
     ratios = sorted(map(_ratio, peaks), reverse=True)
-    second = ratios[1] if len(ratios) > 1 else margin
+    second = ratios[1] if len(ratios) > 1 else UNKNOWN_MARGIN
     return min(max(min(ratios[0], LEAP * max(second, LOWEST)) * SPREAD, LOWEST), HIGHEST)
 
 

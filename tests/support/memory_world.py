@@ -51,7 +51,7 @@ QUEUE_S = 900
 LEAVE_S, PAUSE_MOST_S = 2, 24
 CHECKPOINT_S = 5
 BOUNDS = Bounds(min_length_tokens=128, min_lora_rank=4)
-ONES = dict.fromkeys(STAGES, 1.0)
+NOTHING = dict.fromkeys(STAGES, ())
 #: (layers, hidden, vocabulary, inner, heads): 135M, 360M, 1.7B
 BASES = ((30, 576, 49152, 1536, 9), (32, 960, 49152, 2560, 15), (24, 2048, 49152, 8192, 32))
 HYPERS = (Hyper(), Hyper(pairs_per_batch=8), Hyper(max_length_tokens=1024), Hyper(lora_rank=128, pairs_per_batch=4))
@@ -76,7 +76,7 @@ def kinds(folder: Path) -> list[Kind]:
         (base / "config.json").write_bytes(orjson.dumps(config))
         for recipe in ("dpo", "sft"):
             made += [
-                Kind(f"{number}/{recipe}", plans(Work(recipe, base, h, h.max_length_tokens), ONES, BOUNDS))
+                Kind(f"{number}/{recipe}", plans(Work(recipe, base, h, h.max_length_tokens), NOTHING, BOUNDS))
                 for h in HYPERS
             ]
     return made

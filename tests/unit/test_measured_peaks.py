@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from support.measured_peaks import BASE, PLATFORM, ROWS, Row
 
@@ -31,17 +30,15 @@ def foretold(base, row: Row, known: Coefficients) -> float:
 
 
 def fitted(base, rows: list[Row]) -> Coefficients:
-    """The two slopes that the rows speak for; what the libraries take is measured by itself."""
-    still = Coefficients(KNOWN.imported_bytes, KNOWN.trainer_bytes, 0.0, 0.0)
-    parts = [
-        [foretold(base, row, Coefficients(0, 0, *one)) - foretold(base, row, Coefficients(0, 0, 0.0, 0.0))
-         for one in ((1.0, 0.0), (0.0, 1.0))]
-        for row in rows
-    ]  # fmt: skip
-    rest = [row.measured - foretold(base, row, still) for row in rows]
-    weights = np.array([1 / row.measured for row in rows])
-    slopes, *_ = np.linalg.lstsq(np.array(parts) * weights[:, None], np.array(rest) * weights, rcond=None)
-    return Coefficients(KNOWN.imported_bytes, KNOWN.trainer_bytes, float(slopes[0]), float(slopes[1]))
+    """The slope that the rows speak for; what the libraries take is measured by itself."""
+    never = -(1 << 50)  # loading is not the peak
+    products, squares = 0.0, 0.0
+    for row in rows:
+        still, one = (foretold(base, row, Coefficients(never, KNOWN.trainer_bytes, holes)) for holes in (0.0, 1.0))
+        if foretold(base, row, KNOWN) > foretold(base, row, Coefficients(KNOWN.imported_bytes, never, 0.0)):
+            slope, rest = (one - still) / row.measured, (row.measured - still) / row.measured
+            products, squares = products + slope * rest, squares + slope * slope
+    return Coefficients(KNOWN.imported_bytes, KNOWN.trainer_bytes, products / squares)
 
 
 def test_the_grid_covers_what_it_should():
