@@ -83,6 +83,9 @@ class Settings(BaseModel):
     #: no training starts beside a Prime that holds more; set aside for one that does not say what it needs. Meant for
     #: a machine of max_total_memory_gb: a smaller one sets aside the same part of what it has
     jprime_memory_threshold_gb: Annotated[float, Field(gt=0), Env("JPRIME_MEMORY_THRESHOLD_GB")] = 24.0
+    #: a job that found no room for all its patience may ask Prime to lend its memory, where Prime can (its engine).
+    #: Prime answers nobody until the training has ended, so its owner must have said that it may
+    prime_lease: Annotated[bool, Env("REACTOR_PRIME_LEASE")] = False
     memory_headroom_gb: Annotated[float, Field(ge=0), Env("REACTOR_MEMORY_HEADROOM_GB")] = 1.0
     #: a job that does not fit may be run with shorter examples or a smaller adapter, down to these
     min_length_tokens: Annotated[int, Field(ge=16, le=32_768), Env("REACTOR_MIN_LENGTH_TOKENS")] = 256

@@ -140,6 +140,12 @@ class Driver:
         """Somebody else trains now: checkpoint, and queue again."""
         self._stop_all("the training slot was lost", {"end_reason": Cause.LOST_LOCK})
 
+    def _stop_for_lost_lease(self, job_id: str, why: str) -> None:
+        """Prime wants its memory back: the job that had it checkpoints, and reserves again."""
+        job = self.services.store.job(job_id)
+        if job and (trigger := ON_SHUTDOWN.get(State(job.state))):
+            self._stop_work(job.id, Next(trigger, why, {"end_reason": Cause.PREEMPTED}))
+
     def worker_rss_bytes(self) -> int:
         """Resident bytes of the workers that run now; 0 when there is none."""
         return sum(rss_bytes(WorkDir(self.services.home.jobs / job_id)) for job_id in self._driven)
@@ -148,6 +154,7 @@ class Driver:
     async def run(self) -> None:
         """Drive what is live, wait for what is born, until cancelled."""
         self.services.slot.lost = self._stop_for_lost_slot
+        self.services.leasing.lost = self._stop_for_lost_lease
         for job in self.services.store.jobs():
             self._looked_at(job)
         try:
