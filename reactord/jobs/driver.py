@@ -195,7 +195,12 @@ class Driver:
         self.births.look(now)
 
     def _leave_in_time(self, now: float) -> None:
-        """A run of the night ends before its night does."""
+        """A run of the night ends before its night does.
+
+        A model that is being placed is placed: it is judged already, that takes seconds and no memory to speak of
+        (at most REACTOR_DEPLOY_WAIT_S for a Prime to take it, and deploy_deadline_s in the worst case), and what is
+        left half-way before Prime would stay there until the next night. ON_SHUTDOWN does not name it.
+        """
         for job in self.services.store.live_jobs():
             trigger = ON_SHUTDOWN.get(State(job.state))
             if trigger and job.id not in self._stops and time_is_up(job.facts, now):

@@ -89,13 +89,15 @@ class Leasing:
         self._note("prime.lent", job_id, models=list(got.restore_models or ()))
         return None
 
-    async def give_back(self, *, useless: bool = False, deadline_s: float = wire.RELEASE_DEADLINE_S) -> None:
-        """Give the memory back now. `useless`: it did not help; Prime is left in peace for a while."""
-        if useless and self.lease:
-            self._willing_at = time.monotonic() + REFUSED_S
+    async def give_back(
+        self, job_id: str, *, useless: bool = False, deadline_s: float = wire.RELEASE_DEADLINE_S
+    ) -> None:
+        """Give back what was lent to this job, now. `useless`: it did not help; Prime is left in peace for a while."""
         async with self._talking:
-            if (lease := self.lease) is None:
+            if (lease := self.lease) is None or lease.job_id != job_id:
                 return
+            if useless:
+                self._willing_at = time.monotonic() + REFUSED_S
             if await in_thread(wire.release, lease, deadline_s):
                 self._forget("prime.given_back", lease)
             elif not self._in_time(lease):
@@ -106,7 +108,7 @@ class Leasing:
     async def goodbye(self) -> None:
         """The daemon ends, and no job of ours runs: say it. Unheard, the next daemon says it, or the time runs out."""
         if self.lease and not self._is_needed(self.lease):
-            await self.give_back(deadline_s=GOODBYE_S)
+            await self.give_back(self.lease.job_id, deadline_s=GOODBYE_S)
 
     async def keep(self) -> None:
         """Ask, renew and give back for as long as the daemon runs."""
@@ -125,7 +127,7 @@ class Leasing:
         if lease := self.lease:
             if not self._is_needed(lease):
                 if now >= self._try_at:
-                    await self.give_back()
+                    await self.give_back(lease.job_id)
             elif not self._holds(lease):
                 self._lose(lease, "its time ran out, or its process is gone")
             elif now >= max(self._try_at, self._renewed_at + RENEW_EVERY_S):

@@ -46,6 +46,8 @@ class Snapshot:
     #: what our own workers hold, and what they were granted and may still take
     ours_held_bytes: int = 0
     ours_to_come_bytes: int = 0
+    #: another job of ours, to which Prime has lent its memory: what starts beside it would keep that from Prime
+    lent_to: str | None = None
     #: other processes of the house (their services registry) by name; part of what is not available, told in reasons
     others: tuple[tuple[str, int], ...] = ()
     #: the graphics processor takes from the same memory: weights that Prime gave to it are not in its resident set
@@ -193,6 +195,9 @@ def room_now(snapshot: Snapshot, policy: Policy) -> tuple[int, str]:
     if snapshot.scarcity:
         room = min(room, 0)
         words.append(f"nothing starts while memory is short: {snapshot.scarcity.words}")
+    if snapshot.lent_to:
+        room = min(room, 0)
+        words.append(f"nothing starts beside {snapshot.lent_to}, to which Prime lends its memory")
     if prime.held_bytes is not None and prime.held_bytes > threshold:
         room = min(room, 0)
         words.append(f"no training starts beside a Prime above {gib(threshold)} (JPRIME_MEMORY_THRESHOLD_GB)")

@@ -10,6 +10,7 @@ granted into its facts.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 from reactord.jobs.launching import cloud_of
@@ -37,14 +38,14 @@ async def work(services: Services, job: Job) -> Next:
         await services.leasing.ask()
         decision = negotiate(look_around(services, job), request_of(services, job, services.clock(), since))
         if isinstance(decision, Refuse):
-            await services.leasing.give_back()
+            await services.leasing.give_back(job.id)
             return Next("fail", decision.why, {"end_reason": "never_fits", "waits_since": None})
         why = await _obtained(services, job, decision, fence)
         if why is None and isinstance(decision, Grant | Shrink):
             return _start(services, job, decision, fence)
         if why is None:
             continue  # Prime has lent its memory: look at what that made of the machine
-        await services.leasing.give_back(useless=True)
+        await services.leasing.give_back(job.id, useless=True)
         now = services.clock()
         if now >= deadline:
             again = {"not_before": now + settings.resource_check_interval_s, "waits_since": since}
@@ -86,7 +87,9 @@ def request_of(services: Services, job: Job, now: float, since: float) -> Reques
 def look_around(services: Services, job: Job) -> Snapshot:
     """This machine now, and what our other jobs were granted."""
     ours = at_work(services.home, services.store, job)
-    return survey(services.home, services.clock(), ours, services.leasing.heard())
+    seen = survey(services.home, services.clock(), ours, services.leasing.heard())
+    lease = services.leasing.lease
+    return replace(seen, lent_to=lease.job_id) if lease and lease.job_id != job.id else seen
 
 
 def _start(services: Services, job: Job, decision: Grant | Shrink, fence: int) -> Next:
@@ -99,7 +102,7 @@ def _start(services: Services, job: Job, decision: Grant | Shrink, fence: int) -
         "shrunk": shrunk, "fence": fence,
     }  # fmt: skip
     cause = "memory and the training slot are granted"
-    if services.leasing.lease:
+    if services.leasing.lease:  # its own: beside another's it would not have been granted anything
         cause += "; Prime lends its memory until the job has trained"
     return Next("start", f"{cause}, in a smaller form: {shrunk}" if shrunk else cause, facts)
 

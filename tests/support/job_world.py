@@ -98,13 +98,13 @@ class FakeLeasing:
 
     async def acquire(self, job_id: str) -> str | None:
         self.done.append(f"acquire {job_id}")
-        self.lease = None if self.lends else job_id
+        self.lease = None if self.lends else SimpleNamespace(job_id=job_id)
         return self.lends
 
-    async def give_back(self, *, useless: bool = False) -> None:
-        if self.lease:
+    async def give_back(self, job_id: str, *, useless: bool = False) -> None:
+        if self.lease and self.lease.job_id == job_id:
             self.done.append("given back, useless" if useless else "given back")
-        self.lease = None
+            self.lease = None
 
 
 class World:

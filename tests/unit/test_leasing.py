@@ -167,6 +167,14 @@ async def test_the_next_daemon_gives_back_the_lease_of_a_job_that_is_not(house, 
     assert house.leasing.lease is None
 
 
+async def test_a_job_gives_back_only_what_was_lent_to_it(house, engine):
+    await house.leasing.acquire("j")
+    await house.leasing.give_back("another")
+
+    assert engine.lease is not None
+    assert house.leasing.heard().leased
+
+
 async def test_a_daemon_that_was_told_to_stop_gives_the_memory_back_and_waits_for_no_answer(house, engine, monkeypatch):
     monkeypatch.setattr(module, "GOODBYE_S", 0.1)
     await house.leasing.acquire("j")
@@ -221,7 +229,7 @@ async def test_a_lease_is_not_asked_for_again_soon_after_it_was_refused_or_did_n
 
     house.begin()
     await house.leasing.acquire("j")
-    await house.leasing.give_back(useless=True)
+    await house.leasing.give_back("j", useless=True)
     await house.leasing.ask()
     assert engine.lease is None
     assert house.leasing.heard().health.engine.lease is None
@@ -284,11 +292,11 @@ async def test_a_return_that_nobody_hears_is_said_again_until_the_lease_has_run_
     await house.leasing.acquire("j")
     house.move("requeue")
     for _ in range(2):
-        await house.leasing.give_back(deadline_s=0.1)
+        await house.leasing.give_back("j", deadline_s=0.1)
     assert house.leasing.lease is not None
     assert len(engine.posts("release")) == 2
     house.clock.now += wire.TTL_S + 1
-    await house.leasing.give_back(deadline_s=0.1)
+    await house.leasing.give_back("j", deadline_s=0.1)
 
     assert house.leasing.lease is None
     assert house.topics()[-1] == "prime.ran_out"
