@@ -36,8 +36,6 @@ def engine():
 def house(home, engine, monkeypatch):
     """A job that reserves, beside an engine that the environment names."""
     monkeypatch.setenv("JARVIS_PRIME_URL", engine.url)
-    for name, seconds in (("DRAIN_S", 0.2), ("FREE_S", 0.1), ("ANSWER_S", 0.2), ("RENEW_DEADLINE_S", 0.3)):
-        monkeypatch.setattr(wire, name, seconds)
     monkeypatch.setattr(module, "RETRY_S", 0.0)
 
     class House:
@@ -273,12 +271,14 @@ async def test_a_prime_that_does_not_answer_a_renewal_is_asked_again_and_the_lea
     house, engine, monkeypatch
 ):
     monkeypatch.setattr(module, "RENEW_EVERY_S", 0.0)
+    monkeypatch.setattr(wire, "RENEW_DEADLINE_S", 0.2)
     await house.leasing.acquire("j")
     engine.manner["renew"] = "mute"
     await house.leasing.look()
     await house.leasing.look()
     assert house.leasing.heard().leased
     assert len(engine.posts("renew")) == 2
+    monkeypatch.setattr(wire, "RENEW_DEADLINE_S", 10.0)
     engine.manner.clear()
     house.clock.now += 10
     await house.leasing.look()
