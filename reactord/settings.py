@@ -60,6 +60,10 @@ class Settings(BaseModel):
     signal_threshold: Annotated[int, Field(ge=0), Env("REACTOR_SIGNAL_THRESHOLD")] = 20
     #: from this priority on (0..1), a task of the curriculum asks for practice
     curriculum_priority: Annotated[float, Field(ge=0, le=1), Env("REACTOR_CURRICULUM_PRIORITY")] = 0.3
+    #: a job that somebody asks for waits in the queue until so many new experiences are there, unless it says otherwise
+    min_experiences: Annotated[int, Field(ge=0), Env("REACTOR_MIN_EXPERIENCES")] = 0
+    #: how long a job waits for its data before it is skipped
+    data_wait_s: Annotated[float, Field(gt=0), Env("REACTOR_DATA_WAIT_S")] = 24 * 3600.0
     #: wait until no record arrived for this long, so that a burst becomes one dataset
     settle_s: Annotated[float, Field(ge=0), Env("REACTOR_SETTLE_S")] = 5.0
     min_training_interval_s: Annotated[float, Field(ge=0), Env("REACTOR_MIN_TRAINING_INTERVAL_S")] = 3600.0

@@ -11,11 +11,11 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from reactord.errors import EnvironmentTrouble
-from reactord.jobs import deploying, exporting, preflight, reserving, tidying, training
+from reactord.jobs import deploying, exporting, needing, preflight, reserving, tidying, training
 from reactord.jobs.attempts import DAY_S, Cause
 from reactord.jobs.births import Births
 from reactord.jobs.machine import IllegalTransition
@@ -185,7 +185,8 @@ class Driver:
             self._ended(job_id, self._driven.pop(job_id))
         now = self.services.clock()
         self.births.go_on(self.services.store.live_jobs(), now)
-        while chosen := self._next(now):
+        lacking = self._see_to_data(now)
+        while chosen := self._next(now, lacking):
             task = asyncio.create_task(self._drive(chosen), name=chosen.id)
             self._driven[chosen.id] = task
             task.add_done_callback(lambda _: self._wake.set())
@@ -206,9 +207,31 @@ class Driver:
             if trigger and job.id not in self._stops and time_is_up(job.facts, now):
                 self._stop_work(job.id, self.births.leave(job, trigger, now))
 
-    def _next(self, now: float) -> Job | None:
+    def _see_to_data(self, now: float) -> set[str]:
+        """The queued jobs whose data is not there: they learn why, and are let go when it never will be."""
+        found: set[str] = set()
+        inbox, store = self.services.inbox, self.services.store
+        counted = inbox.intake.fresh_after >= inbox.looked_upto  # else the ingest thread is about to count anew
+        for job in store.live_jobs():
+            if job.state != State.QUEUED or job.id in self._stops or job.id in self._driven:
+                continue
+            fresh = inbox.intake.fresh if counted else 0
+            lack = needing.lacks(job, self.services.settings, fresh, store, now)
+            if not counted:
+                pass
+            elif lack and lack.final:
+                self._fire(job, Next("skip", lack.words, {"lacks": None}))
+            elif needing.is_news(job, lack, now):
+                words = lack and lack.words
+                self.services.machine.learn(job, now, because=words or "its data is there", lacks=words)
+            if lack:
+                found.add(job.id)
+        return found
+
+    def _next(self, now: float, lacking: Collection[str]) -> Job | None:
         """A job that was told to stop goes first: it only has to be buried."""
         live, at_once = self.services.store.live_jobs(), self.services.settings.max_concurrent_training_jobs
+        live = [job for job in live if job.id not in lacking]
         if not self._recovered:  # who works already is adopted at once; what chooses records must wait
             live = [job for job in live if is_working(WorkDir(self.services.home.jobs / job.id))]
         if self.draining:
