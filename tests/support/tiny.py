@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from reactord.home import Home
-from reactord.jobspec import Hyper, JobSpec
+from reactord.hyper import Hyper
+from reactord.jobspec import JobSpec
 from reactord.workdir import Stage, WorkDir
 
 ROOT = Path(__file__).resolve().parents[2]
