@@ -31,7 +31,7 @@ from reactord.prime.asking import is_local
 from reactord.prime.health import Health
 from reactord.prime.lease import Lease
 from reactord.prime.memory import is_there, process_at
-from reactord.prime.snapshot import look
+from reactord.prime.snapshot import STATE_FRESH_S, look
 from reactord.threads import in_thread
 
 log = logging.getLogger("reactord.jobs")
@@ -39,8 +39,9 @@ log = logging.getLogger("reactord.jobs")
 LOOK_EVERY_S = 1.0
 #: while a job is at work; its keeper looks at the machine with what was said last
 ASK_EVERY_S = 10.0
-#: what was said longer ago is not known any more
-STALE_S = 30.0
+#: what was said longer ago is not known any more. Until then a Prime that does not answer (the engine waits for
+#: nvidia-smi, up to 5 s) is what it was: as long as its state file would be believed
+STALE_S = STATE_FRESH_S
 RENEW_EVERY_S = wire.TTL_S / 5
 #: after a renewal, or a return, to which nobody answered
 RETRY_S = 5.0
@@ -60,21 +61,23 @@ class Leasing:
         self.lease: Lease | None = None
         self._renewed_at = 0.0  # by a clock that nobody sets: a wall clock that is set back must not lengthen a lease
         self._said: Health | str | None = None
-        self._said_at = self._try_at = self._willing_at = float("-inf")
+        self._said_at = self._asked_at = self._try_at = self._willing_at = float("-inf")
         self._talking = asyncio.Lock()
         self._take_up()
 
     def heard(self) -> Heard:
         """What is known now, without asking."""
         known = self._said if time.monotonic() - self._said_at <= STALE_S else None
-        if isinstance(known, Health) and known.engine and time.monotonic() < self._willing_at:
-            known = replace(known, engine=replace(known.engine, lease=None))  # it is not asked again so soon
+        if time.monotonic() < self._willing_at:  # it is not asked again so soon
+            known = _without_lease(known)
         return Heard(known, leased=self.lease is not None and self._holds(self.lease))
 
     async def ask(self) -> None:
         """Ask Prime how it is: two seconds at most, and never on the loop."""
         said = await in_thread(asked, self.home, self.clock())
-        self._said, self._said_at = said, time.monotonic()
+        self._asked_at = time.monotonic()
+        if isinstance(said, Health) or not isinstance(self.heard().health, Health):
+            self._said, self._said_at = said, self._asked_at
 
     async def acquire(self, job_id: str) -> str | None:
         """Have Prime lend its memory to a job; None when it has, else why not. Takes as long as its answers do."""
@@ -132,7 +135,7 @@ class Leasing:
                 self._lose(lease, "its time ran out, or its process is gone")
             elif now >= max(self._try_at, self._renewed_at + RENEW_EVERY_S):
                 await self._renew(lease)
-        if now - self._said_at >= ASK_EVERY_S and any(job.state in NEEDS_IT for job in self.store.live_jobs()):
+        if now - self._asked_at >= ASK_EVERY_S and any(job.state in NEEDS_IT for job in self.store.live_jobs()):
             await self.ask()
 
     async def _renew(self, lease: Lease) -> None:
@@ -157,7 +160,8 @@ class Leasing:
     def _forget(self, topic: str, lease: Lease) -> None:
         durable.remove(self.home.prime_lease)
         self.lease = None
-        self._said_at = float("-inf")
+        self._said = _without_lease(self._said)  # what it said of that is not so any more
+        self._asked_at = float("-inf")
         self._note(topic, lease.job_id)
 
     def _take_up(self) -> None:
@@ -180,6 +184,13 @@ class Leasing:
     def _note(self, topic: str, job_id: str, **facts: object) -> None:
         with self.store.transaction():
             self.store.note(topic, job_id, self.clock(), **facts)
+
+
+def _without_lease(said: Health | str | None) -> Health | str | None:
+    """The same Prime, of which nobody knows whether it would lend anything."""
+    if isinstance(said, Health) and said.engine:
+        return replace(said, engine=replace(said.engine, lease=None))
+    return said
 
 
 def _acquire(home: Home, job_id: str, now: float) -> Lease | str:

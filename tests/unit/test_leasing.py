@@ -76,6 +76,18 @@ async def test_what_prime_said_last_is_known_without_asking_until_it_is_stale(ho
     assert house.leasing.heard().health is None
 
 
+async def test_a_prime_that_does_not_answer_once_is_what_it_was_and_one_that_never_did_is_not_there(house, engine):
+    engine.manner["health"] = "fails"
+    await house.leasing.ask()
+    assert isinstance(house.leasing.heard().health, str)
+    engine.manner.clear()
+    await house.leasing.ask()
+    engine.manner["health"] = "fails"
+    await house.leasing.ask()
+
+    assert house.leasing.heard().health.engine.lease == "serving"
+
+
 async def test_the_loop_goes_on_while_a_prime_that_hangs_is_asked(house, engine):
     engine.manner["health"] = "mute"
     turns = 0
