@@ -58,8 +58,11 @@ class Lease:
         try:
             values = json.loads(path.read_bytes())
             models = values["restore_models"]
-            return cls(**{**values, "restore_models": None if models is None else tuple(models)})
-        except (OSError, ValueError, TypeError, KeyError):
+            lease = cls(**{**values, "restore_models": None if models is None else tuple(models)})
+            texts, times = (lease.base_url, lease.token, lease.job_id), (lease.renewed_at, lease.ttl_s)
+            known = all(isinstance(text, str) for text in texts) and all(isinstance(at, int | float) for at in times)
+            return lease if known else None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
 
 

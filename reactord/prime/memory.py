@@ -85,7 +85,7 @@ def is_there(pid: int, started: float) -> bool:
     """Whether that very process still lives."""
     try:
         return abs(psutil.Process(pid).create_time() - started) <= START_TOLERANCE_S
-    except (psutil.Error, ValueError, OverflowError):
+    except (psutil.Error, ValueError, OverflowError, TypeError):
         return False
 
 

@@ -195,7 +195,18 @@ def test_a_lease_is_read_as_it_was_written_and_anything_else_is_none(tmp_path: P
     path.write_bytes(lease.dumps())
 
     assert Lease.read(path) == lease
-    for text in ("", "{", "[]", "null", "7", json.dumps({"token": "t"}), json.dumps({"restore_models": 5})):
+    odd = [{**json.loads(lease.dumps()), name: [1]} for name in ("base_url", "token", "job_id", "renewed_at", "ttl_s")]
+    for text in (
+        *map(json.dumps, odd),
+        "",
+        "{",
+        "[]",
+        "null",
+        "7",
+        "[" * 100_000,
+        json.dumps({"token": "t"}),
+        json.dumps({"restore_models": 5}),
+    ):
         path.write_text(text)
         assert Lease.read(path) is None
     assert Lease.read(tmp_path / "none") is None
