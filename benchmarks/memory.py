@@ -26,12 +26,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reactord.home import Home
-from reactord.hyper import Hyper
 from reactord.ipc.inbox import Inbox
 from reactord.jobs.correction import factor
 from reactord.jobs.planning import predicted
 from reactord.jobs.surveying import work_of
-from reactord.jobspec import JobSpec
+from reactord.jobspec import Hyper, JobSpec
 from reactord.ledger.peaks import Peak
 from reactord.memory import MIB, platform_name
 from reactord.workdir import Stage, WorkDir

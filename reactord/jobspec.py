@@ -3,10 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from reactord.hyper import Hyper, ModelId, Recipe
+
+def recipe_names() -> list[str]:
+    """What a job can be trained by: one module of worker/recipes each. Lists the files; imports nothing."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("worker/recipes/[a-z]*.py"))
+
+
+def _known(name: str) -> str:
+    if name not in recipe_names():
+        raise ValueError(f"unknown recipe {name[:64]!r}; choose one of {', '.join(recipe_names())}")
+    return name
+
+
+Recipe = Annotated[str, AfterValidator(_known)]
+#: part of paths and file names, ours and Prime's
+ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+
+
+class Hyper(BaseModel):
+    """The numbers of a training run. Bounds keep a request from HTTP harmless."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    max_steps: int = Field(20, ge=1, le=100_000)
+    pairs_per_step: int = Field(8, ge=1, le=1024)
+    pairs_per_batch: int = Field(2, ge=1, le=256)
+    learning_rate: float = Field(3.5e-4, gt=0, le=1)
+    lora_rank: int = Field(16, ge=1, le=512)
+    beta: float = Field(0.1, gt=0, le=10)
+    sft_weight: float = Field(2.0, ge=0, le=100)
+    checkpoint_every_steps: int = Field(4, ge=1, le=10_000)
+    #: or after so many seconds, whichever comes first
+    checkpoint_every_s: float = Field(300.0, ge=1, le=86_400)
+    keep_checkpoints: int = Field(2, ge=1, le=100)
+    #: what checkpoints may take on disk; the newest two are kept whatever they take
+    checkpoint_budget_mb: int = Field(20 * 1024, ge=1, le=10 * 1024 * 1024)
+    max_length_tokens: int = Field(512, ge=16, le=32_768)
 
 
 class JobSpec(BaseModel):

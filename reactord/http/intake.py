@@ -22,9 +22,8 @@ from reactord.errors import BadInput, BadRequest
 from reactord.formats import FORMATS
 from reactord.formats.records import load, load_object
 from reactord.home import Home
-from reactord.hyper import Hyper
 from reactord.jobs.triggers import LANGUAGE, JobRequest, new_job_id
-from reactord.knobs import metadata_of
+from reactord.jobspec import Hyper
 
 FORMAT = "experiences"
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
@@ -116,7 +115,7 @@ def _known_numbers(config: dict[str, Any]) -> tuple[dict[str, float], dict[str, 
     known: dict[str, float] = {}
     ignored: dict[str, str] = {}
     for key, value in config.items():
-        if key not in metadata_of(Hyper):
+        if key not in Hyper.model_fields:
             reason = "not a number of ours"
         elif isinstance(value, bool) or not isinstance(value, int | float):
             reason = "not a number"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from reactord.hyper import Hyper
+from reactord.jobspec import Hyper
 
 
 class Cause(StrEnum):

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reactord import memory
-from reactord.hyper import Hyper
 from reactord.jobs.correction import FIRST_MARGIN, factor
+from reactord.jobspec import Hyper
 from reactord.ledger import peaks
 from reactord.ledger.peaks import Kind
 from reactord.memory import Sizes

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import shutil
 
-from reactord.hyper import Hyper
 from reactord.jobs.stages import Services
 from reactord.jobs.surveying import hyper_of, newest_base
+from reactord.jobspec import Hyper
 from reactord.ledger.state import Job
 from reactord.memory import Sizes
 from reactord.workdir import WorkDir

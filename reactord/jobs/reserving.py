@@ -13,7 +13,6 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from reactord.hyper import Hyper
 from reactord.jobs.launching import cloud_of
 from reactord.jobs.negotiating import Decision, Grant, Lease, Refuse, Request, Shrink, Snapshot, gib, negotiate
 from reactord.jobs.neighbours import at_work
@@ -22,7 +21,7 @@ from reactord.jobs.stages import Next, Services
 from reactord.jobs.surveying import bounds_of, hyper_of, policy_of, survey, work_of
 from reactord.jobs.versions import next_version
 from reactord.jobs.worker_process import is_working
-from reactord.jobspec import JobSpec
+from reactord.jobspec import Hyper, JobSpec
 from reactord.ledger.state import Job
 from reactord.workdir import WorkDir
 

@@ -11,10 +11,10 @@ from typing import Any
 import psutil
 
 from reactord.home import Home
-from reactord.hyper import Hyper
 from reactord.jobs.negotiating import Policy, Snapshot
 from reactord.jobs.planning import GIB, Bounds, Work
 from reactord.jobs.scarcity import scarcity
+from reactord.jobspec import Hyper
 from reactord.memory import is_unified
 from reactord.prime.asking import is_local
 from reactord.prime.health import Health, ask
@@ -98,8 +98,7 @@ def bounds_of(settings: Settings, *, only_batch: bool = False) -> Bounds:
 
 def hyper_of(settings: Settings, request: Mapping[str, Any]) -> Hyper:
     """The settings' numbers, with those that the request names."""
-    asked = request.get("hyper") or {}
-    return Hyper.model_validate({**settings.hyper.model_dump(), **asked}) if asked else settings.hyper
+    return Hyper.model_validate({**settings.hyper.model_dump(), **request.get("hyper", {})})
 
 
 def work_of(home: Home, recipe: str, hyper: Hyper, workdir: WorkDir | None = None) -> Work:

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from reactord.hyper import Recipe
 from reactord.jobs.needing import in_the_way
 from reactord.jobs.states import State
+from reactord.jobspec import Recipe
 from reactord.ledger.state import Job, Store
 from reactord.settings import Settings
 

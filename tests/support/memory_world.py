@@ -24,11 +24,11 @@ from pathlib import Path
 import orjson
 from support.prime_loan import NOTICE_S, Loan
 
-from reactord.hyper import Hyper
 from reactord.jobs.keeping import Allowance
 from reactord.jobs.negotiating import NO_PRIME, Policy
 from reactord.jobs.planning import GIB, Bounds, Plan, Work, plans
 from reactord.jobs.scarcity import Scarcity
+from reactord.jobspec import Hyper
 from reactord.prime.memory import Holding
 from reactord.workdir import STAGES
 

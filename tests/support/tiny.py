@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from reactord.home import Home
-from reactord.hyper import Hyper
-from reactord.jobspec import JobSpec
+from reactord.jobspec import Hyper, JobSpec
 from reactord.workdir import Stage, WorkDir
 
 ROOT = Path(__file__).resolve().parents[2]

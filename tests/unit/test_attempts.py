@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reactord.errors import ReactordError
-from reactord.hyper import Hyper
 from reactord.jobs.attempts import DAY_S, MAX_WAIT_S, RULES, Cause, Ended, Past, after, cause_of, smaller
+from reactord.jobspec import Hyper
 
 NOW, MOST = 1_000_000.0, 3
 PLACE = "train, step-000004"

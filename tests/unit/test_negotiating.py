@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reactord.hyper import Hyper
 from reactord.jobs.negotiating import (
     Grant,
     Lease,
@@ -22,6 +21,7 @@ from reactord.jobs.negotiating import (
 )
 from reactord.jobs.planning import GIB, Plan
 from reactord.jobs.scarcity import Scarcity
+from reactord.jobspec import Hyper
 from reactord.prime.memory import Holding
 
 POLICY = Policy(headroom_bytes=GIB, limit_bytes=64 * GIB, reserve_bytes=40 * GIB, prime_threshold_bytes=24 * GIB,

@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
-from reactord.hyper import Hyper
 from reactord.jobs.negotiating import Grant, Refuse, Shrink, Wait
 from reactord.jobs.placing import Cloud, Limits, Question, place
 from reactord.jobs.planning import Plan
+from reactord.jobspec import Hyper
 
 LIMITS = Limits(local_max_mb=16_384, cloud_min_mb=4096)
 PLAN = Plan(Hyper(), (("train", 1),))

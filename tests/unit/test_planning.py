@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from reactord.hyper import Hyper
 from reactord.jobs.planning import UNKNOWN_BASE_BYTES, Bounds, Work, factors_of, kind_of, plan, plans, predicted
+from reactord.jobspec import Hyper
 from reactord.ledger import peaks
 from reactord.ledger.peaks import Peak
 from reactord.ledger.state import Store

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from support.job_world import World
 
-from reactord.hyper import Hyper
 from reactord.jobs import preflight
 from reactord.jobs.preflight import EXPORT_GROWTH, FLOOR_BYTES, lacks_room, needed_bytes
+from reactord.jobspec import Hyper
 
 MIB = 1024 * 1024
 

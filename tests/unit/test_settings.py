@@ -7,7 +7,6 @@ import pytest
 
 from reactord.errors import BadConfig
 from reactord.home import Home
-from reactord.knobs import metadata_of
 from reactord.settings import MAX_CONFIG_BYTES, Env, Settings, load
 
 
@@ -50,13 +49,13 @@ def test_of_several_names_of_a_knob_the_first_that_is_set_wins(home):
 
 
 def test_every_knob_but_the_numbers_of_a_run_has_a_name_in_the_environment():
-    named = {n for n, metadata in metadata_of(Settings).items() if any(isinstance(m, Env) for m in metadata)}
+    named = {n for n, field in Settings.model_fields.items() if any(isinstance(m, Env) for m in field.metadata)}
 
-    assert set(metadata_of(Settings)) - named == {"hyper"}
+    assert set(Settings.model_fields) - named == {"hyper"}
 
 
 def test_no_name_in_the_environment_sets_two_knobs():
-    names = [env for metadata in metadata_of(Settings).values() for m in metadata if isinstance(m, Env)
+    names = [env for field in Settings.model_fields.values() for m in field.metadata if isinstance(m, Env)
              for env in m.names]  # fmt: skip
 
     assert len(names) == len(set(names))

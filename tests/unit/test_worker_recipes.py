@@ -9,7 +9,7 @@ import pytest
 
 from reactord import memory
 from reactord.errors import BadRequest
-from reactord.hyper import Hyper
+from reactord.jobspec import Hyper
 from reactord.worker import prepare, recipes
 from reactord.worker.examples import Example
 

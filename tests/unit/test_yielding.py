@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from reactord.hyper import Hyper
+from reactord.jobspec import Hyper
 from reactord.workdir import WorkDir
 from reactord.worker import yielding
 

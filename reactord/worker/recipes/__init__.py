@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from reactord.errors import BadRequest
-from reactord.hyper import Hyper, recipe_names
+from reactord.jobspec import Hyper, recipe_names
 from reactord.memory import Sizes, has_bfloat16, train_peak_bytes
 from reactord.worker.examples import Example
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reactord.hyper import Hyper
+from reactord.jobspec import Hyper
 from reactord.worker.examples import Example, assistant
 from reactord.worker.recipes import Setup, Sizes, lora, train_peak_bytes
 
