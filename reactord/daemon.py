@@ -33,6 +33,7 @@ from reactord.ipc.commands import Commands
 from reactord.ipc.inbox import Inbox
 from reactord.jobs import news
 from reactord.jobs.driver import Driver
+from reactord.jobs.leasing import Leasing
 from reactord.jobs.machine import JobMachine
 from reactord.jobs.orders import Orders
 from reactord.jobs.slot import NAME, TTL_S, Arbiter, Slot
@@ -166,13 +167,15 @@ class _Daemon:
             await asyncio.sleep(0.02)
         store = await _patiently(public, self._open_store)
         slot = Slot(self.home.locks, time.time, self._arbiter())
-        services = Services(self.home, self.settings, store, JobMachine(store), inbox, slot, time.time)
+        leasing = Leasing(self.home, store, time.time)
+        services = Services(self.home, self.settings, store, JobMachine(store), inbox, slot, leasing, time.time)
         driver = Driver(services, public.moved)
         ended = threading.Event()
         commands = Commands(self.home, Orders(driver, lambda: public.phase, ended), time.time)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(slot.keep(), name="slot")
+                group.create_task(leasing.keep(), name="leasing")
                 group.create_task(driver.run(), name="driver")
                 group.create_task(news.tell_on(services), name="news")
                 public.ready(services, driver)
@@ -181,6 +184,7 @@ class _Daemon:
                 log.info("ready on port %d, home %s", sidecar.port, self.home.root)
         finally:
             ended.set()
+            await leasing.goodbye()
             store.close()
 
     def _arbiter(self) -> Arbiter | None:

@@ -145,6 +145,11 @@ class Home:
         return self.reactor / "births.json"
 
     @property
+    def prime_lease(self) -> Path:
+        """The lease on Prime's memory, while we have it: whoever comes after us renews it, or gives it back."""
+        return self.reactor / "prime_lease.json"
+
+    @property
     def ledger(self) -> Path:
         return self.reactor / "ledger"
 

@@ -60,6 +60,10 @@ class Settings(BaseModel):
     signal_threshold: Annotated[int, Field(ge=0), Env("REACTOR_SIGNAL_THRESHOLD")] = 20
     #: from this priority on (0..1), a task of the curriculum asks for practice
     curriculum_priority: Annotated[float, Field(ge=0, le=1), Env("REACTOR_CURRICULUM_PRIORITY")] = 0.3
+    #: a job that somebody asks for waits in the queue until so many new experiences are there, unless it says otherwise
+    min_experiences: Annotated[int, Field(ge=0), Env("REACTOR_MIN_EXPERIENCES")] = 0
+    #: how long a job waits for its data before it is skipped
+    data_wait_s: Annotated[float, Field(gt=0), Env("REACTOR_DATA_WAIT_S")] = 24 * 3600.0
     #: wait until no record arrived for this long, so that a burst becomes one dataset
     settle_s: Annotated[float, Field(ge=0), Env("REACTOR_SETTLE_S")] = 5.0
     min_training_interval_s: Annotated[float, Field(ge=0), Env("REACTOR_MIN_TRAINING_INTERVAL_S")] = 3600.0
@@ -83,6 +87,9 @@ class Settings(BaseModel):
     #: no training starts beside a Prime that holds more; set aside for one that does not say what it needs. Meant for
     #: a machine of max_total_memory_gb: a smaller one sets aside the same part of what it has
     jprime_memory_threshold_gb: Annotated[float, Field(gt=0), Env("JPRIME_MEMORY_THRESHOLD_GB")] = 24.0
+    #: a job that found no room for all its patience may ask Prime to lend its memory, where Prime can (its engine).
+    #: Prime answers nobody until the training has ended, so its owner must have said that it may
+    prime_lease: Annotated[bool, Env("REACTOR_PRIME_LEASE")] = False
     memory_headroom_gb: Annotated[float, Field(ge=0), Env("REACTOR_MEMORY_HEADROOM_GB")] = 1.0
     #: a job that does not fit may be run with shorter examples or a smaller adapter, down to these
     min_length_tokens: Annotated[int, Field(ge=16, le=32_768), Env("REACTOR_MIN_LENGTH_TOKENS")] = 256

@@ -49,6 +49,10 @@ def parser() -> argparse.ArgumentParser:
     verb("logs", "reactord.cli.follow:logs", "the daemon's log as text", "follow", "lines")
     train = verb("train", "reactord.cli.train:train", "start a training job now", "json")
     train.add_argument("--recipe", metavar="R", help="how to learn: dpo or sft (default: the settings')")
+    train.add_argument(
+        "--needs", type=_positive, metavar="N", help="wait in the queue until N new experiences are there"
+    )
+    train.add_argument("--after", metavar="ID", help="wait for this dataset, or for the one that this job makes")
     train.add_argument("--wait", action="store_true", help="stay until the job ended; exit 5 if it did not end well")
     cancel = verb("cancel", "reactord.cli.train:cancel", "stop a job; what it learned so far is kept")
     cancel.add_argument("id", metavar="ID", help="the job, as `reactord jobs` lists it")

@@ -24,7 +24,7 @@ from reactord.jobs.launching import cloud_of
 from reactord.jobs.negotiating import Decision, Request, Snapshot, negotiate, spare_bytes
 from reactord.jobs.placing import Limits, Placement, Question, place
 from reactord.jobs.planning import Plan, Work, factors_of, history_of, plans
-from reactord.jobs.surveying import bounds_of, hyper_of, policy_of, survey, work_of
+from reactord.jobs.surveying import Heard, asked, bounds_of, hyper_of, policy_of, survey, work_of
 from reactord.jobspec import recipe_names
 from reactord.ledger.peaks import KEPT
 from reactord.ledger.state import Job, State
@@ -45,7 +45,7 @@ def command(home: Home, options: argparse.Namespace) -> int:
     waited_s = now - float(job.facts.get("waits_since") or now) if job else 0.0
     factors = factors_of(work, history)
     found = plans(work, history, bounds_of(settings, only_batch=only_batch))
-    snapshot, policy = survey(home, now), policy_of(settings)
+    snapshot, policy = survey(home, now, heard=Heard(asked(home, now))), policy_of(settings)
     decision = negotiate(snapshot, Request(found, policy, now, waited_s, cloud_of()))
     placement = place(
         Question(
@@ -145,6 +145,7 @@ def screen(  # noqa: PLR0913, PLR0917 - as above
     free = f"{size(snapshot.available_bytes)} of {size(snapshot.total_bytes)} available"
     lines = [
         f"machine    {free}, {size(max(0, spare))} if everybody takes what they may",
+        *_swap(snapshot),
         f"Prime      {_prime(snapshot)}",
     ]
     lines += [f"           {safe(name)} holds {size(held)}" for name, held in snapshot.others]
@@ -173,11 +174,31 @@ def _prime(snapshot: Snapshot) -> str:
         return "is not there"
     held = "does not say what it holds" if prime.held_bytes is None else f"holds {size(prime.held_bytes)}"
     reach = prime.may_reach_bytes
-    return f"{held}, " + ("what it may reach is unknown" if reach is None else f"may reach {size(reach)}")
+    grows = "what it may reach is unknown" if reach is None else f"may reach {size(reach)}"
+    lends = "" if prime.leasable_bytes is None else f", could lend {size(prime.leasable_bytes)} (REACTOR_PRIME_LEASE)"
+    return f"{held}, {grows}{lends}"
+
+
+def _swap(snapshot: Snapshot) -> list[str]:
+    """Swap does not decide anything; whether anybody waits for memory does (scarcity.py)."""
+    if snapshot.scarcity:
+        return [f"           memory is short: {snapshot.scarcity.words}"]
+    if not snapshot.swap_used_bytes:
+        return []
+    return [
+        f"           {size(snapshot.swap_used_bytes)} lie in swap; nobody waits for memory, so nothing waits for them"
+    ]
 
 
 def _decision(decision: Decision) -> str:
     why = getattr(decision, "why", None)
-    name = {"grant": "starts now", "shrink": "starts now, smaller", "wait": "waits", "offload": "goes elsewhere",
-            "refuse": "is refused"}[type(decision).__name__.lower()]  # fmt: skip
+    names = {
+        "grant": "starts now",
+        "shrink": "starts now, smaller",
+        "lease": "starts when Prime has lent its memory",
+        "wait": "waits",
+        "offload": "goes elsewhere",
+        "refuse": "is refused",
+    }
+    name = names[type(decision).__name__.lower()]
     return f"{name}: {safe(why)}" if why else name

@@ -33,8 +33,8 @@ def train(home: Home, options: argparse.Namespace) -> int:
     # our own id makes the request safe to repeat: an answer that got lost is not a second job
     job_id = f"cli-{int(time.time())}-{os.urandom(4).hex()}"
     body = {"job_id": job_id, "model_type": "llm", "experiences": [], "config": {}, "source": SOURCE}
-    if options.recipe:
-        body["recipe"] = options.recipe
+    asked = {"recipe": options.recipe, "needs_experiences": options.needs, "needs_dataset": options.after}
+    body |= {key: value for key, value in asked.items() if value is not None}
     answer = ask(home, "/api/training/start", body)
     job_id = str(answer.get("job_id") or job_id)
     if not options.wait:

@@ -55,6 +55,8 @@ class _StartBody(BaseModel):
     priority: str | None = None
     recipe: str | None = None
     source: str | None = None
+    needs_experiences: int | None = None
+    needs_dataset: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ def understand(raw: bytes, now: float) -> Order:
             recipe=body.recipe,
             priority=body.priority,
             hyper=hyper,
+            needs_experiences=body.needs_experiences,
+            needs_dataset=body.needs_dataset,
         )
     except ValidationError as invalid:
         first = invalid.errors()[0]

@@ -4,13 +4,16 @@ states.py      the states, the transition table as data
 machine.py     fire(): one transaction, nothing else changes a state
 queue.py       which job is next, and which may run beside which
 triggers.py    when a job is born
+needing.py     is the data there that a job was asked to wait for?
 driver.py      drives one job through its states, and starts again where a crash left it
 preflight.py   is there room on the disk for all that it will write?
 reserving.py   may it start now? memory and the training slot
-  negotiating.py   the decision: grant, shrink, wait, offload, refuse (pure)
+  negotiating.py   the decision: grant, shrink, ask Prime to lend, wait, offload, refuse (pure)
   planning.py      what will each stage take, and in which smaller forms could it run?
   correction.py    what earlier runs teach the prediction; learning.py writes it down
   surveying.py     what has this machine now? neighbours.py: what is left beside our other jobs?
+  scarcity.py      does the kernel itself say that memory is short?
+  leasing.py       what does Prime answer, and does it lend its memory? it always gets it back
   keeping.py       a worker is kept to its grant (cgroup.py) and out of the way (pressure.py)
 placing.py     here or in the cloud, and why (pure); launching.py: on what can it be run?
 stages.py      one run of a worker, and what becomes of the job after it

@@ -37,6 +37,7 @@ POLL_S = 0.5
 async def work(services: Services, job: Job) -> Next:
     """Deploy what the judge chose; back to the model before when Prime refuses it."""
     home, settings = services.home, services.settings
+    await services.leasing.give_back(job.id)  # a Prime that has lent its memory away could not take a new model
     target = place.models_dir(home, os.environ, settings.prime_models_dir)
     drop = place.drop_dir(home, os.environ, settings.prime_drop_dir)
     try:

@@ -12,11 +12,11 @@ import contextlib
 import logging
 import math
 import sqlite3
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from reactord.errors import EnvironmentTrouble
-from reactord.jobs import deploying, exporting, preflight, reserving, tidying, training
+from reactord.jobs import deploying, exporting, needing, preflight, reserving, tidying, training
 from reactord.jobs.attempts import DAY_S, Cause
 from reactord.jobs.births import Births
 from reactord.jobs.machine import FencedOff, IllegalTransition
@@ -142,6 +142,12 @@ class Driver:
         """Somebody else trains now: checkpoint, and queue again."""
         self._stop_all("the training slot was lost", {"end_reason": Cause.LOST_LOCK})
 
+    def _stop_for_lost_lease(self, job_id: str, why: str) -> None:
+        """Prime wants its memory back: the job that had it checkpoints, and reserves again."""
+        job = self.services.store.job(job_id)
+        if job and (trigger := ON_SHUTDOWN.get(State(job.state))):
+            self._stop_work(job.id, Next(trigger, why, {"end_reason": Cause.PREEMPTED}))
+
     def worker_rss_bytes(self) -> int:
         """Resident bytes of the workers that run now; 0 when there is none."""
         return sum(rss_bytes(WorkDir(self.services.home.jobs / job_id)) for job_id in self._driven)
@@ -150,6 +156,7 @@ class Driver:
     async def run(self) -> None:
         """Drive what is live, wait for what is born, until cancelled."""
         self.services.slot.lost = self._stop_for_lost_slot
+        self.services.leasing.lost = self._stop_for_lost_lease
         for job in self.services.store.jobs():
             self._looked_at(job)
         try:
@@ -180,7 +187,8 @@ class Driver:
             self._ended(job_id, self._driven.pop(job_id))
         now = self.services.clock()
         self.births.go_on(self.services.store.live_jobs(), now)
-        while chosen := self._next(now):
+        lacking = self._see_to_data(now)
+        while chosen := self._next(now, lacking):
             task = asyncio.create_task(self._drive(chosen), name=chosen.id)
             self._driven[chosen.id] = task
             task.add_done_callback(lambda _: self._wake.set())
@@ -190,15 +198,42 @@ class Driver:
         self.births.look(now)
 
     def _leave_in_time(self, now: float) -> None:
-        """A run of the night ends before its night does."""
+        """A run of the night ends before its night does.
+
+        A model that is being placed is placed: it is judged already, that takes seconds and no memory to speak of
+        (at most REACTOR_DEPLOY_WAIT_S for a Prime to take it, and deploy_deadline_s in the worst case), and what is
+        left half-way before Prime would stay there until the next night. ON_SHUTDOWN does not name it.
+        """
         for job in self.services.store.live_jobs():
             trigger = ON_SHUTDOWN.get(State(job.state))
             if trigger and job.id not in self._stops and time_is_up(job.facts, now):
                 self._stop_work(job.id, self.births.leave(job, trigger, now))
 
-    def _next(self, now: float) -> Job | None:
+    def _see_to_data(self, now: float) -> set[str]:
+        """The queued jobs whose data is not there: they learn why, and are let go when it never will be."""
+        found: set[str] = set()
+        inbox, store = self.services.inbox, self.services.store
+        counted = inbox.intake.fresh_after >= inbox.looked_upto  # else the ingest thread is about to count anew
+        for job in store.live_jobs():
+            if job.state != State.QUEUED or job.id in self._stops or job.id in self._driven:
+                continue
+            fresh = inbox.intake.fresh if counted else 0
+            lack = needing.lacks(job, self.services.settings, fresh, store, now)
+            if not counted:
+                pass
+            elif lack and lack.final:
+                self._fire(job, Next("skip", lack.words, {"lacks": None}))
+            elif needing.is_news(job, lack, now):
+                words = lack and lack.words
+                self.services.machine.learn(job, now, because=words or "its data is there", lacks=words)
+            if lack:
+                found.add(job.id)
+        return found
+
+    def _next(self, now: float, lacking: Collection[str]) -> Job | None:
         """A job that was told to stop goes first: it only has to be buried."""
         live, at_once = self.services.store.live_jobs(), self.services.settings.max_concurrent_training_jobs
+        live = [job for job in live if job.id not in lacking]
         if not self._recovered:  # who works already is adopted at once; what chooses records must wait
             live = [job for job in live if is_working(WorkDir(self.services.home.jobs / job.id))]
         if self.draining:

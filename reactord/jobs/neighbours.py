@@ -7,7 +7,7 @@ from collections.abc import Callable
 from reactord.home import Home
 from reactord.jobs.negotiating import Snapshot, spare_bytes
 from reactord.jobs.states import State
-from reactord.jobs.surveying import policy_of, survey
+from reactord.jobs.surveying import Heard, policy_of, survey
 from reactord.jobs.worker_process import rss_bytes
 from reactord.ledger.state import Job, Store
 from reactord.settings import Settings
@@ -20,15 +20,15 @@ def at_work(home: Home, store: Store, but: Job) -> list[tuple[int, int]]:
     return [(rss_bytes(WorkDir(home.jobs / j.id)), int(j.facts.get("peak_bytes") or 0)) for j in running]
 
 
-def spare_beside(
-    home: Home, store: Store, settings: Settings, job: Job, clock: Callable[[], float]
+def spare_beside(  # noqa: PLR0913, PLR0917 - whom to ask, and about whom
+    home: Home, store: Store, settings: Settings, job: Job, clock: Callable[[], float], heard: Callable[[], Heard]
 ) -> Callable[[int], int]:
-    """What would be left beside this job, asked with what it holds now."""
+    """What would be left beside this job, asked with what it holds now. `heard`: what Prime said last."""
     policy, granted = policy_of(settings), int(job.facts.get("peak_bytes") or 0)
 
     def spare(held: int) -> int:
         others = at_work(home, store, job) if settings.max_concurrent_training_jobs > 1 else []
-        seen: Snapshot = survey(home, clock(), [(held, granted), *others])
+        seen: Snapshot = survey(home, clock(), [(held, granted), *others], heard())
         return spare_bytes(seen, policy)
 
     return spare

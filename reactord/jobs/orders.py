@@ -39,6 +39,8 @@ class Orders:
                 model_type=model_type,
                 recipe=payload.get("recipe"),
                 priority=payload.get("priority") or None,
+                needs_experiences=payload.get("needs_experiences"),
+                needs_dataset=payload.get("needs_dataset"),
             )
         except ValidationError as invalid:
             first = invalid.errors()[0]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from reactord.jobs.negotiating import Decision, Grant, Offload, Refuse, Shrink, Wait
+from reactord.jobs.negotiating import Decision, Grant, Lease, Offload, Refuse, Shrink, Wait
 
 HOUR_S = 3600.0
 
@@ -81,6 +81,8 @@ def _by_memory(here: Decision) -> list[tuple[str, str]]:
             return [("local", "it fits into this machine's memory now")]
         case Shrink(why=why):
             return [("local", f"it fits in a smaller form: {why}")]
+        case Lease(why=why):
+            return [("local", f"it fits with what Prime would lend: {why}")]
         case Wait(why=why):
             return [("local", f"it does not fit now: {why}")]
         case Offload(why=why) | Refuse(why=why):

@@ -1,5 +1,8 @@
 """May this job start now? Memory first (jobs/negotiating.py), then the training slot.
 
+Where Prime must lend its memory for it (jobs/leasing.py), the slot comes first: Prime shall not fall silent for a job
+that waits. What then came free is measured, and decided about anew; if it is not enough, Prime has it back at once.
+
 Here the waiting is done and the answer written down: the numbers that the job may train with into its spec, what it was
 granted into its facts.
 """
@@ -8,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from reactord.jobs.launching import cloud_of
-from reactord.jobs.negotiating import Grant, Refuse, Request, Shrink, Snapshot, gib, negotiate
+from reactord.jobs.negotiating import Decision, Grant, Lease, Refuse, Request, Shrink, Snapshot, gib, negotiate
 from reactord.jobs.neighbours import at_work
 from reactord.jobs.planning import Plan, history_of, plans
 from reactord.jobs.stages import Next, Services
@@ -33,16 +37,17 @@ async def work(services: Services, job: Job) -> Next:
     since = float(job.facts.get("waits_since") or began)
     told = False
     while True:
-        now = services.clock()
-        decision = negotiate(look_around(services, job), request_of(services, job, now, since))
+        await services.leasing.ask()
+        decision = negotiate(look_around(services, job), request_of(services, job, services.clock(), since))
         if isinstance(decision, Refuse):
+            await services.leasing.give_back(job.id)
             return Next("fail", decision.why, {"end_reason": "never_fits", "waits_since": None})
-        if isinstance(decision, Grant | Shrink):
-            why = await services.slot.take(fence, delegated=job.request["born_of"] == "http")
-            if why is None:
-                return _start(services, job, decision, fence)
-        else:
-            why = decision.why
+        why = await _obtained(services, job, decision, fence)
+        if why is None and isinstance(decision, Grant | Shrink):
+            return _start(services, job, decision, fence)
+        if why is None:
+            continue  # Prime has lent its memory: look at what that made of the machine
+        await services.leasing.give_back(job.id, useless=True)
         now = services.clock()
         if now >= deadline:
             again = {"not_before": now + settings.resource_check_interval_s, "waits_since": since}
@@ -61,6 +66,18 @@ async def next_fence(services: Services) -> int:
     fence = services.store.next_fence(above=turn.fence_at(target))
     shared = await services.slot.shared_fence(fence)
     return fence if shared <= fence else services.store.next_fence(above=shared - 1)
+
+
+async def _obtained(services: Services, job: Job, decision: Decision, fence: int) -> str | None:
+    """Take what the decision needs: the slot, and Prime's memory. None when it is there, else why not."""
+    if not isinstance(decision, Grant | Shrink | Lease):
+        return decision.why
+    why = await services.slot.take(fence, delegated=job.request["born_of"] == "http")
+    if why is None and isinstance(decision, Lease):
+        why = await services.leasing.acquire(job.id)
+        if why and not at_work(services.home, services.store, job):
+            await services.slot.release()
+    return why
 
 
 def request_of(services: Services, job: Job, now: float, since: float) -> Request:
@@ -82,7 +99,10 @@ def request_of(services: Services, job: Job, now: float, since: float) -> Reques
 
 def look_around(services: Services, job: Job) -> Snapshot:
     """This machine now, and what our other jobs were granted."""
-    return survey(services.home, services.clock(), at_work(services.home, services.store, job))
+    ours = at_work(services.home, services.store, job)
+    seen = survey(services.home, services.clock(), ours, services.leasing.heard())
+    lease = services.leasing.lease
+    return replace(seen, lent_to=lease.job_id) if lease and lease.job_id != job.id else seen
 
 
 def _start(services: Services, job: Job, decision: Grant | Shrink, fence: int) -> Next:
@@ -95,6 +115,8 @@ def _start(services: Services, job: Job, decision: Grant | Shrink, fence: int) -
         "shrunk": shrunk, "fence": fence,
     }  # fmt: skip
     cause = "memory and the training slot are granted"
+    if services.leasing.lease:  # its own: beside another's it would not have been granted anything
+        cause += "; Prime lends its memory until the job has trained"
     return Next("start", f"{cause}, in a smaller form: {shrunk}" if shrunk else cause, facts)
 
 

@@ -16,6 +16,7 @@ from reactord.jobs.hanging import Limits
 from reactord.jobs.keeping import Keeper, allowance_of
 from reactord.jobs.launching import LAUNCHERS, LOCAL
 from reactord.jobs.learning import learn_peak
+from reactord.jobs.leasing import Leasing
 from reactord.jobs.machine import JobMachine
 from reactord.jobs.neighbours import spare_beside
 from reactord.jobs.slot import Slot
@@ -43,6 +44,7 @@ class Services:
     machine: JobMachine
     inbox: Inbox
     slot: Slot
+    leasing: Leasing
     clock: Callable[[], float]
 
 
@@ -107,7 +109,7 @@ async def take_slot(services: Services, job: Job, worker: int | None = None) -> 
 async def _kept(services: Services, job: Job, workdir: WorkDir, stage: Stage) -> dict[str, Any]:
     """Run a worker within what the job was granted; what it took is remembered, however it ended."""
     headroom = policy_of(services.settings).headroom_bytes
-    spare = spare_beside(services.home, services.store, services.settings, job, services.clock)
+    spare = spare_beside(services.home, services.store, services.settings, job, services.clock, services.leasing.heard)
     keeper = Keeper(workdir, allowance_of(job.facts, headroom), headroom, spare=spare)
     pid: int | None = None
     try:

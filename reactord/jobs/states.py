@@ -7,7 +7,8 @@
       +----------- preempted ---+             v             v
                                            rejected     rolled_back        failed, cancelled: from any live state
 
-A job that finds nothing to learn from is `skipped`: nothing went wrong, and no record was decided on.
+A job that finds nothing to learn from is `skipped`: nothing went wrong, and no record was decided on. So is one whose
+data did not come while it was queued (needing.py).
 
 `transitions` runs the table; `machine.fire` is the only place where a state is written.
 """
@@ -43,7 +44,7 @@ TRANSITIONS: list[dict[str, Any]] = [
     {"trigger": "requeue", "source": "reserving", "dest": "queued"},
     {"trigger": "start", "source": "reserving", "dest": "training"},
     {"trigger": "preempt", "source": ["training", "exporting"], "dest": "queued"},
-    {"trigger": "skip", "source": "training", "dest": "skipped"},
+    {"trigger": "skip", "source": ["queued", "training"], "dest": "skipped"},
     {"trigger": "export", "source": "training", "dest": "exporting"},
     {"trigger": "deploy", "source": "exporting", "dest": "deploying"},
     {"trigger": "reject", "source": "exporting", "dest": "rejected"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import psutil
 from reactord.home import Home
 from reactord.jobs.negotiating import Policy, Snapshot
 from reactord.jobs.planning import GIB, Bounds, Work
+from reactord.jobs.scarcity import scarcity
 from reactord.jobspec import Hyper
 from reactord.memory import is_unified
+from reactord.prime.asking import is_local
+from reactord.prime.health import Health, ask
 from reactord.prime.memory import holding
 from reactord.prime.snapshot import REGISTRY_NAMES, look, parse_time, resident_bytes
 from reactord.settings import Settings
@@ -23,15 +27,33 @@ from reactord.workdir import STAGES, WorkDir
 OUR_NAMES = ("reactor-core", "reactor_core")
 
 
-def survey(home: Home, now: float, ours: Iterable[tuple[int, int]] = ()) -> Snapshot:
-    """Look at this machine. `ours`: (held, granted) bytes of each worker of ours that runs."""
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What Prime said when it was asked (jobs/leasing.py). Asking takes time; so it is done elsewhere, beforehand."""
+
+    health: Health | str | None = None
+    leased: bool = False  # its memory is lent to a job of ours
+
+
+UNHEARD = Heard()
+
+
+def asked(home: Home, now: float) -> Health | str | None:
+    """What the Prime of this machine answers at /health; blocks for two seconds at most. None: it is not here."""
+    base_url = look(home, now).base_url
+    return ask(base_url) if is_local(base_url) else None
+
+
+def survey(home: Home, now: float, ours: Iterable[tuple[int, int]] = (), heard: Heard = UNHEARD) -> Snapshot:
+    """Look at this machine. `ours`: (held, granted) bytes of each worker of ours that runs; `heard`: Prime's words."""
     memory, unified = psutil.virtual_memory(), is_unified()
     workers = list(ours)
     return Snapshot(
         total_bytes=int(memory.total),
         available_bytes=int(memory.available),
-        prime=holding(look(home, now), unified=unified),
+        prime=holding(look(home, now), unified=unified, health=heard.health, leased=heard.leased),
         swap_used_bytes=int(psutil.swap_memory().used),
+        scarcity=scarcity(),
         ours_held_bytes=sum(held for held, _ in workers),
         ours_to_come_bytes=sum(max(0, granted - held) for held, granted in workers),
         others=tuple(_others(home)),
@@ -65,6 +87,7 @@ def policy_of(settings: Settings) -> Policy:
         prime_threshold_bytes=min(limit, int(settings.jprime_memory_threshold_gb * GIB)),
         patience_s=settings.training_slot_timeout_s,
         look_again_s=settings.resource_check_interval_s,
+        may_lease=settings.prime_lease,
     )
 
 

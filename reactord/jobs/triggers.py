@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from reactord.jobs.needing import in_the_way
 from reactord.jobs.states import State
 from reactord.jobspec import Recipe
 from reactord.ledger.state import Job, Store
@@ -36,6 +37,9 @@ class JobRequest(BaseModel):
     priority: Annotated[str, Field(max_length=32)] | None = None
     hyper: dict[str, float] = {}
     experiences: int = 0  # how many came with the request
+    #: what must be there before it begins (needing.py); None: what the settings say, and nothing
+    needs_experiences: Annotated[int, Field(ge=0, le=10**9)] | None = None
+    needs_dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,127}$")] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ def settled(settings: Settings, growth: Growth, now: float) -> bool:
 
 def busy(jobs: Iterable[Job]) -> bool:
     """Whether a job is there that will look at what is new."""
-    return any(job.state in (State.QUEUED, State.RESERVING, State.TRAINING) for job in jobs)
+    return any(job.state in (State.QUEUED, State.RESERVING, State.TRAINING) for job in in_the_way(jobs))
 
 
 def too_soon(settings: Settings, jobs: Iterable[Job], now: float) -> bool:
@@ -89,7 +93,7 @@ def too_soon(settings: Settings, jobs: Iterable[Job], now: float) -> bool:
 
     One from a time to come is not, unless it is near: then the clock was set back a little, and nothing is known.
     """
-    return any(abs(now - job.created_at) < settings.min_training_interval_s for job in jobs)
+    return any(abs(now - job.created_at) < settings.min_training_interval_s for job in in_the_way(jobs))
 
 
 def new_job_id(now: float) -> str:

@@ -113,6 +113,11 @@ class State:
         """Ids of the taken dataset versions, oldest first."""
         return [str(i) for (i,) in self.db.execute("SELECT id FROM datasets ORDER BY taken_at, rowid")]
 
+    def has_dataset(self, name: str) -> bool:
+        """Whether this version was taken, or one by the job of this id."""
+        query = "SELECT 1 FROM datasets WHERE id = ? OR job_id = ? LIMIT 1"
+        return self.db.execute(query, (name, name)).fetchone() is not None
+
     def events(self, *, after: int = 0, limit: int = 1000) -> list[Event]:
         """In order, those with a higher sequence number than `after`."""
         rows = self.db.execute("SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))

@@ -5,7 +5,11 @@ template.py   which chat template Prime will choose for a file name
 manifest.py   what Prime's watcher must read beside a model
 place.py      put a model where Prime finds it; point at it; take it back
 turn.py       whose deployment may change what Prime sees
-live.py       is it live? ask /health, and load it where that is safe
+asking.py     an HTTP request that ends in its time, whatever the peer does
+health.py     what it says of itself when it is asked
+memory.py     what it holds, what it may grow to, what it would lend
+lease.py      borrow its memory for a training, and give it back
+live.py       does it serve our model? load it where that is safe
 
 Nothing here waits for Prime: the files are put down, the questions are asked, the caller comes back.
 """

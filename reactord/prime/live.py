@@ -17,22 +17,18 @@ Every call has a deadline and blocks until then: call from a thread.
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
-import socket
-import threading
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
+from reactord.prime.asking import request
+from reactord.prime.health import Health, ask
 from reactord.prime.place import CURRENT, current
 
-HEALTH_DEADLINE_S = 2.0
 #: Prime reads the whole model before it answers
 LOAD_DEADLINE_S = 120.0
-MAX_REPLY_BYTES = 64 * 1024
 
 State = Literal["live", "awaiting_prime", "restart_required"]
 
@@ -43,35 +39,6 @@ class Liveness:
 
     state: State
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """What GET /health said. None = it did not say."""
-
-    model_loaded: bool | None
-    model_path: str | None
-    ready: bool | None
-
-
-def ask(base_url: str, deadline_s: float = HEALTH_DEADLINE_S) -> Health | str:
-    """Prime's health, or the reason in words why there is none."""
-    answer = _request("GET", f"{base_url}/health", None, deadline_s)
-    if isinstance(answer, str):
-        return answer
-    status, body = answer
-    try:
-        said = json.loads(body)
-    except (ValueError, RecursionError):
-        said = None
-    if status != http.client.OK or not isinstance(said, dict):
-        return f"{base_url}/health answered {status} without a readable object"
-    loaded, path, ready = said.get("model_loaded"), said.get("model_path"), said.get("ready_for_inference")
-    return Health(
-        model_loaded=loaded if isinstance(loaded, bool) else None,
-        model_path=path if isinstance(path, str) and path else None,
-        ready=ready if isinstance(ready, bool) else None,
-    )
 
 
 def judge(health: Health | str, placed: Path, prime_started_at: float | None) -> Liveness:  # noqa: PLR0911 - one per answer
@@ -107,11 +74,11 @@ def load(base_url: str, placed: Path, model_id: str, version: str, deadline_s: f
     if isinstance(health, str) or health.model_loaded is not False:
         return judge(health, placed, None)
     wanted = {"model_path": str(placed), "model_version": version, "model_id": model_id}
-    answer = _request("POST", f"{base_url}/api/v1/models/reload", json.dumps(wanted).encode(), deadline_s)
+    answer = request("POST", f"{base_url}/api/v1/models/reload", json.dumps(wanted).encode(), deadline_s)
     if isinstance(answer, str):
         return Liveness("awaiting_prime", f"Prime was asked to load {placed.name}: {answer}")
     status = answer[0]
-    if status == http.client.OK:
+    if status == HTTPStatus.OK:
         return judge(ask(base_url), placed, None)
     if status in (404, 405, 422, 501):
         return Liveness("awaiting_prime", f"Prime cannot be asked to load a model (status {status})")
@@ -126,32 +93,3 @@ def _link(placed: Path) -> str:
 
 def _started_after_link(link: Path, prime_started_at: float | None) -> bool:
     return prime_started_at is not None and prime_started_at > link.lstat().st_mtime
-
-
-def _request(method: str, url: str, body: bytes | None, deadline_s: float) -> tuple[int, bytes] | str:
-    """Status and body (64 KiB at most), or why there is none. The deadline is for the whole exchange."""
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    try:
-        connection = kind(parts.hostname or "", parts.port, timeout=deadline_s)
-    except (ValueError, http.client.HTTPException) as wrong:
-        return f"{url} is no address ({wrong}): correct JARVIS_PRIME_URL"
-    # The socket's timeout starts anew with every byte; a peer that drips would keep us for ever.
-    watchdog = threading.Timer(deadline_s, _cut, [connection])
-    watchdog.daemon = True
-    watchdog.start()
-    try:
-        connection.request(method, parts.path, body, {"Content-Type": "application/json"} if body else {})
-        reply = connection.getresponse()
-        return reply.status, reply.read(MAX_REPLY_BYTES)
-    except (OSError, http.client.HTTPException) as trouble:
-        return f"Prime does not answer at {parts.scheme}://{parts.netloc} ({type(trouble).__name__})"
-    finally:
-        watchdog.cancel()
-        connection.close()
-
-
-def _cut(connection: http.client.HTTPConnection) -> None:
-    if connection.sock is not None:
-        with contextlib.suppress(OSError):
-            connection.sock.shutdown(socket.SHUT_RDWR)

@@ -10,6 +10,7 @@ from support.http_daemon import Served, body_client, house_in
 
 from reactord.http.sidecar import Sidecar
 from reactord.jobs.driver import Driver
+from reactord.jobs.leasing import Leasing
 from reactord.jobs.slot import Slot
 from reactord.jobs.stages import Services
 from reactord.public import Public
@@ -28,7 +29,8 @@ async def test_the_sidecar_lives_through_start_work_and_goodbye(tmp_path):
             assert (await at.get("/health"))[1]["phase"] == "starting"
 
             slot = Slot(house.home.locks, time.time)
-            services = Services(house.home, settings, house.store, house.machine, house.inbox, slot, time.time)
+            leasing = Leasing(house.home, house.store, time.time)
+            services = Services(house.home, settings, house.store, house.machine, house.inbox, slot, leasing, time.time)
             driver = Driver(services, public.moved)
             public.ready(services, driver)
             sidecar.ready(services, driver)
@@ -58,7 +60,8 @@ async def test_cancelling_goes_through_the_driver(tmp_path):
         settings = Settings(port=0)
         public = Public(house.home, settings, "1.2.3", time.time)
         slot = Slot(house.home.locks, time.time)
-        services = Services(house.home, settings, house.store, house.machine, house.inbox, slot, time.time)
+        leasing = Leasing(house.home, house.store, time.time)
+        services = Services(house.home, settings, house.store, house.machine, house.inbox, slot, leasing, time.time)
         sidecar = Sidecar(settings, house.home, house.inbox, public)
         driver = Driver(services, public.moved)
         public.ready(services, driver)

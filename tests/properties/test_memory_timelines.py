@@ -6,7 +6,8 @@ import dataclasses
 import random
 
 import pytest
-from support.memory_world import AGED_S, LOOK_AGAIN_S, PAUSE_MOST_S, Naive, Ours, Result, kinds, timeline
+from support.memory_machine import AGED_S, PAUSE_MOST_S, Naive, Ours, Result
+from support.memory_world import LOOK_AGAIN_S, kinds, timeline
 
 from reactord import memory
 
@@ -46,5 +47,6 @@ def test_nothing_runs_out_gets_stuck_or_starves_where_the_naive_rule_does(all_ki
     assert found.most_deprived <= STARVED_S
     # the worlds are hard enough for the answer to mean something: every decision was taken, every guard was needed
     assert min(found.shrunk, found.waited, found.refused, found.ended_by_limit, found.preempted) > 100
+    assert min(found.lent, found.lease_refused, found.lease_lost) > 20
     assert found.finished > 4 * found.refused
     assert other.out_of_memory > 100

@@ -18,6 +18,7 @@ from reactord.jobs.driver import Driver
 from reactord.jobs.machine import JobMachine
 from reactord.jobs.stages import Services
 from reactord.jobs.states import TERMINAL
+from reactord.jobs.surveying import Heard
 from reactord.jobs.triggers import JobRequest
 from reactord.ledger.state import Job, Store
 from reactord.settings import Settings
@@ -85,13 +86,43 @@ class FakeSlot:
         return floor
 
 
+@dataclass
+class FakeLeasing:
+    """Prime's ear: nobody is there. With `lends` it lends its memory, unless that is a reason why not."""
+
+    says: Heard = field(default_factory=Heard)
+    lends: str | None = "nobody is there"
+    lease: Any = None
+    done: list[str] = field(default_factory=list)
+    lost: Callable[[str, str], None] = lambda job_id, why: None
+
+    def heard(self) -> Heard:
+        return self.says
+
+    async def ask(self) -> None:
+        await asyncio.sleep(0)
+
+    async def acquire(self, job_id: str) -> str | None:
+        self.done.append(f"acquire {job_id}")
+        self.lease = None if self.lends else SimpleNamespace(job_id=job_id)
+        return self.lends
+
+    async def give_back(self, job_id: str, *, useless: bool = False) -> None:
+        if self.lease and self.lease.job_id == job_id:
+            self.done.append("given back, useless" if useless else "given back")
+            self.lease = None
+
+
 class World:
     """One daemon's life around one state.db; `restart` begins the next one."""
 
-    def __init__(self, home: Home, *, inbox: Any = None, slot: Any = None, **settings: Any) -> None:
+    def __init__(
+        self, home: Home, *, inbox: Any = None, slot: Any = None, leasing: Any = None, **settings: Any
+    ) -> None:
         self.home, self.clock = home, Clock()
         self.settings = Settings(**{"experience_threshold": 0, "resource_check_interval_s": 0.01, **settings})
         self.inbox, self.slot = inbox or FakeInbox(), slot or FakeSlot()
+        self.leasing = leasing or FakeLeasing()
         self.told: list[str] = []
         self._begin()
 
@@ -104,6 +135,7 @@ class World:
             JobMachine(self.store),
             self.inbox,
             self.slot,
+            self.leasing,
             self.clock,
         )
         self.driver = Driver(Services(*services), lambda job: self.told.append(job.state))

@@ -45,7 +45,7 @@ def patch(monkeypatch: Any) -> None:
         (worker_process, "WORKER_COMMAND", FAKE),
         (worker_process, "POLL_S", 0.02),
         (reserving, "look_around", lambda services, job: reserving.Snapshot(1 << 40, 1 << 40)),
-        (neighbours, "survey", lambda home, now, ours: reserving.Snapshot(1 << 40, 1 << 40)),
+        (neighbours, "survey", lambda home, now, ours, heard: reserving.Snapshot(1 << 40, 1 << 40)),
         (dlm, "SETTLE_S", 0.0),
         (inbox_module, "LOOK_EVERY_MS", 50),
         (driver_module, "LOOK_EVERY_S", 0.02),

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,12 @@ from reactord.cli import plan as verb
 from reactord.jobs.correction import first_margin
 from reactord.jobs.negotiating import Snapshot
 from reactord.jobs.planning import GIB, Work, predicted
+from reactord.jobs.scarcity import Scarcity
 from reactord.jobspec import Hyper
 from reactord.ledger import peaks
 from reactord.ledger.peaks import Kind, Peak
 from reactord.memory import platform_name
+from reactord.prime.memory import Holding
 
 LLAMA = {"num_hidden_layers": 30, "hidden_size": 576, "vocab_size": 49152, "intermediate_size": 1536,
          "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True}  # fmt: skip
@@ -41,9 +44,9 @@ def house(tmp_path):
 def run(house, capsys, monkeypatch):
     """Run `reactord plan` on a machine with so much memory; (exit status, output)."""
 
-    def go(*arguments, free=60, total=64):
-        seen = Snapshot(total * GIB, int(free * GIB), others=(("jarvis-body", 2 * GIB),))
-        monkeypatch.setattr(verb, "survey", lambda home, now: seen)
+    def go(*arguments, free=60, total=64, **seeing):
+        seen = replace(Snapshot(total * GIB, int(free * GIB), others=(("jarvis-body", 2 * GIB),)), **seeing)
+        monkeypatch.setattr(verb, "survey", lambda home, now, heard: seen)
         code = main(["plan", *arguments, "--home", str(house.home.root)])
         said = capsys.readouterr()
         return code, said.out + said.err
@@ -67,6 +70,18 @@ def test_it_says_why_a_job_waits_with_the_measured_numbers(run):
     assert code == 0
     assert "decision   waits: needs" in out
     assert "1.5 GiB of 64.0 GiB are available" in out
+
+
+def test_it_says_what_prime_would_lend_and_what_swap_means(run):
+    prime = Holding(alive=True, held_bytes=7 * GIB, may_reach_bytes=None, leasable_bytes=6 * GIB)
+    _, calm = run(prime=prime, swap_used_bytes=3 * GIB)
+    _, short = run(scarcity=Scarcity("macOS warns of memory pressure", severe=False))
+
+    assert "holds 7.5 GB, what it may reach is unknown, could lend 6.4 GB (REACTOR_PRIME_LEASE)" in calm
+    assert "3.2 GB lie in swap; nobody waits for memory" in calm
+    assert "decision   starts now" in calm
+    assert "           memory is short: macOS warns of memory pressure" in short
+    assert "decision   waits" in short
 
 
 def test_a_job_that_can_run_nowhere_is_degraded_and_says_what_to_change(run):
@@ -101,7 +116,8 @@ def test_json_is_everything_and_what_was_measured_counts(house, run):
     assert said["decision"]["kind"] == "grant"
     assert said["decision"]["granted_bytes"] == said["plans"][0]["peak_bytes"]
     assert said["placement"]["where"] == "local"
-    assert said["machine"]["prime"] == {"alive": False, "held_bytes": None, "may_reach_bytes": None}
+    assert said["machine"]["prime"] == {"alive": False, "held_bytes": None, "may_reach_bytes": None,
+                                        "leasable_bytes": None}  # fmt: skip
 
 
 def test_a_job_is_planned_for_as_far_as_it_is(house, run):

@@ -87,6 +87,14 @@ def test_a_job_is_asked_for_under_an_id_of_ours(run, daemon):
     assert out == f"{body['job_id']} is queued; watch it: reactord status -w\n"
 
 
+def test_a_job_may_be_told_to_wait_for_its_data(run, daemon):
+    run("train", "--needs", "500", "--after", "job-1")
+
+    body = daemon.heard[0][1]
+    assert (body["needs_experiences"], body["needs_dataset"]) == (500, "job-1")
+    assert "recipe" not in body
+
+
 def test_two_requests_have_two_ids(run, daemon):
     run("train")
     run("train")

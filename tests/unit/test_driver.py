@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import sqlite3
 from concurrent.futures import Future
 from dataclasses import replace
@@ -574,6 +575,45 @@ async def test_losing_the_slot_checkpoints_and_queues_the_job_again(world, work)
     assert (job.state, job.attempt) == ("completed", 0)
     assert world.states().count("training") == 2
     world.slot.lost()  # nothing runs: nothing happens
+
+
+@pytest.mark.parametrize("state", WORKING)
+async def test_a_job_whose_lease_on_primes_memory_is_lost_checkpoints_and_queues_again_unless_it_is_being_placed(
+    world, work, state
+):
+    ends = asyncio.Event()
+    work.waits(state, ends)
+    world.start()
+    world.ask()
+    await world.until(lambda: work.calls[-1:] == [state])
+    work.plan.pop(state)
+
+    world.leasing.lost("j", "Prime took its memory back")
+    world.leasing.lost("nobody", "Prime took its memory back")
+    await asyncio.sleep(0.02)
+    ends.set()
+
+    job = await world.until_over()
+    assert (job.state, job.attempt) == ("completed", 0)
+    assert world.states().count(state) == (1 if state == State.DEPLOYING else 2)
+
+
+@pytest.mark.parametrize("state", WORKING)
+async def test_at_the_end_of_its_night_a_run_leaves_but_a_model_that_is_being_placed_is_placed(world, work, state):
+    """Placing costs seconds; a model that is judged and half-way before Prime would otherwise wait there for a day."""
+    ends = asyncio.Event()
+    work.waits(state, ends)
+    world.start()
+    world.ask()
+    await world.until(lambda: work.calls[-1:] == [state])
+    night = {"night": "n", "nights": ["n"], "not_after": world.clock.now + 10}
+    world.store.db.execute("UPDATE jobs SET facts=? WHERE id='j'", (json.dumps(night),))
+    await asyncio.sleep(0.05)
+    ends.set()
+    work.plan.pop(state)
+
+    assert (await world.until_over()).state == "completed"
+    assert world.states().count(state) == (1 if state == State.DEPLOYING else 2)
 
 
 # -- what goes wrong ---------------------------------------------------------------------------------------------------

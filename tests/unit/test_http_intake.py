@@ -55,6 +55,9 @@ def identities(raw: list[bytes]) -> list[str]:
         (b'{"job_id": "a\\n"}', "`job_id`"),
         (b'{"job_id": ""}', "`job_id`"),
         (b'{"job_id": "%s"}' % (b"a" * 129), "`job_id`"),
+        (b'{"needs_experiences": -1}', "`needs_experiences`"),
+        (b'{"needs_experiences": "many"}', "`needs_experiences`"),
+        (b'{"needs_dataset": "../x"}', "`needs_dataset`"),
         (b'{"model_type": null}', "`model_type`"),
         (b'{"model_type": "music"}', "model_type is not known"),
         (b'{"experiences": {"a": 1}}', "`experiences`"),
@@ -92,6 +95,13 @@ def test_the_whole_request_of_body_is_understood():
     )
     assert understood.job.born_of == "http"
     assert understood.experiences == [{"experience_id": "e1"}]
+
+
+def test_a_request_may_say_which_data_its_job_waits_for():
+    job = order(needs_experiences=50, needs_dataset="job-1").job
+
+    assert (job.needs_experiences, job.needs_dataset) == (50, "job-1")
+    assert order().job.needs_experiences is None
 
 
 def test_a_job_without_an_id_gets_one_and_the_command_line_is_told_from_body():

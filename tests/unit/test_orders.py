@@ -41,7 +41,17 @@ async def test_a_job_is_queued_once_however_often_it_is_asked_for(world, asked):
     assert (await ask("facts"))["queued_jobs"] == 1
 
 
-@pytest.mark.parametrize("payload", [{"recipe": "xyz"}, {"model_type": "voice"}, {"priority": 7}])
+async def test_a_command_may_say_which_data_its_job_waits_for(world, asked):
+    _, ask = asked
+    await ask("submit", "j", {"needs_experiences": 50, "needs_dataset": "job-1"})
+
+    assert (world.job().request["needs_experiences"], world.job().request["needs_dataset"]) == (50, "job-1")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [{"recipe": "xyz"}, {"model_type": "voice"}, {"priority": 7}, {"needs_experiences": -1}, {"needs_dataset": "../x"}],
+)
 async def test_a_job_that_makes_no_sense_is_refused_in_words(world, asked, payload):
     _, ask = asked
     with pytest.raises(BadRequest):

@@ -12,6 +12,7 @@ from reactord.jobs import reserving
 from reactord.jobs.negotiating import Snapshot
 from reactord.jobs.planning import GIB
 from reactord.jobs.reserving import outgrown, tightened, work
+from reactord.prime.memory import Holding
 from reactord.workdir import WorkDir
 
 LLAMA = {
@@ -197,6 +198,79 @@ async def test_what_was_granted_for_any_length_is_given_back_when_the_length_is_
     assert known.facts["kept"] == 1
     assert tightened(world.driver.services, known) is known
     assert outgrown(world.driver.services, known) is None
+
+
+# -- what Prime lends --------------------------------------------------------------------------------------------------
+LENDS = Holding(alive=True, held_bytes=5 * GIB, may_reach_bytes=None, leasable_bytes=4 * GIB)
+LENT = Holding(alive=True, held_bytes=GIB, may_reach_bytes=GIB)
+
+
+@pytest.fixture
+def tight(world, monkeypatch):
+    """A machine on which the job fits only with what Prime lends; `tight.free_gib` are available when it has."""
+    object.__setattr__(world.settings, "prime_lease", True)
+
+    class Tight:
+        free_gib = 8
+
+    def seen(services, job):
+        if services.leasing.lease:
+            return Snapshot(16 * GIB, Tight.free_gib * GIB, prime=LENT)
+        return Snapshot(16 * GIB, 2 * GIB, prime=LENDS)
+
+    monkeypatch.setattr(reserving, "look_around", seen)
+    return Tight
+
+
+async def _tired(world):
+    job = world.ask()
+    world.store.db.execute("UPDATE jobs SET facts=? WHERE id='j'", (json.dumps({"waits_since": world.clock.now - 9}),))
+    object.__setattr__(world.settings, "training_slot_timeout_s", 0.02)
+    clock = world.clock
+
+    def tick():
+        clock.now += 0.01
+        return clock.now
+
+    object.__setattr__(world.driver.services, "clock", tick)
+    return await work(world.driver.services, world.job(job.id))
+
+
+async def test_a_job_out_of_patience_has_prime_lend_its_memory_and_starts_in_it(world, tight):
+    world.leasing.lends = None
+
+    what = await _tired(world)
+
+    assert what.trigger == "start"
+    assert what.cause.startswith("memory and the training slot are granted; Prime lends its memory until the job has")
+    assert world.leasing.done == ["acquire j"]
+    assert world.slot.held
+
+
+async def test_prime_is_not_silenced_for_a_job_that_has_no_slot(world, tight):
+    world.leasing.lends, world.slot.busy = None, "the training slot is held by jarvis-1"
+
+    assert (await _tired(world)).cause == "the training slot is held by jarvis-1"
+    assert world.leasing.done == []
+
+
+async def test_a_lease_that_is_refused_is_the_reason_to_wait_and_the_slot_is_free_for_others(world, tight):
+    world.leasing.lends = "Prime has lent its memory already: held by somebody"
+
+    what = await _tired(world)
+
+    assert (what.trigger, what.cause) == ("requeue", "Prime has lent its memory already: held by somebody")
+    assert not world.slot.held
+
+
+async def test_what_prime_lent_and_is_not_enough_it_has_back_before_anybody_waits(world, tight):
+    world.leasing.lends, tight.free_gib = None, 2
+
+    what = await _tired(world)
+
+    assert what.trigger == "requeue"
+    assert "2.0 GiB of 16.0 GiB are available, Prime holds 1.0 GiB" in what.cause
+    assert world.leasing.done[:2] == ["acquire j", "given back, useless"]
 
 
 def test_the_machine_is_looked_at_with_what_our_other_jobs_were_granted(world):

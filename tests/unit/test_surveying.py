@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 from dataclasses import replace
 
 import psutil
@@ -13,8 +15,9 @@ import pytest
 from reactord.errors import BadConfig
 from reactord.jobs.negotiating import NO_PRIME
 from reactord.jobs.planning import GIB
-from reactord.jobs.surveying import bounds_of, policy_of, survey
+from reactord.jobs.surveying import Heard, bounds_of, policy_of, survey
 from reactord.prime import memory as prime_memory
+from reactord.prime.health import Engine, Health
 from reactord.prime.memory import Holding, holding
 from reactord.prime.snapshot import look
 from reactord.settings import Settings, load
@@ -138,14 +141,15 @@ def test_a_registry_that_cannot_be_read_names_nobody(home, text):
 # -- the settings ------------------------------------------------------------------------------------------------------
 def test_the_policy_is_the_settings_numbers(home):
     environ = {"MAX_TOTAL_MEMORY_GB": "32", "TRAINING_MEMORY_RESERVE_GB": "20", "JPRIME_MEMORY_THRESHOLD_GB": "8",
-               "REACTOR_MEMORY_HEADROOM_GB": "2"}  # fmt: skip
+               "REACTOR_MEMORY_HEADROOM_GB": "2", "REACTOR_PRIME_LEASE": "yes"}  # fmt: skip
     environ |= {"RESOURCE_CHECK_INTERVAL": "5", "TRAINING_SLOT_TIMEOUT": "60"}
     policy = policy_of(load(home, environ))
 
     assert (policy.limit_bytes, policy.reserve_bytes, policy.prime_threshold_bytes, policy.headroom_bytes) == (
         32 * GIB, 20 * GIB, 8 * GIB, 2 * GIB,
     )  # fmt: skip
-    assert (policy.look_again_s, policy.patience_s) == (5, 60)
+    assert (policy.look_again_s, policy.patience_s, policy.may_lease) == (5, 60, True)
+    assert not policy_of(load(home, {})).may_lease  # Prime falls silent only when its owner said that it may
 
 
 def test_a_reserve_larger_than_the_limit_is_the_limit():
@@ -170,3 +174,97 @@ def test_a_job_shrinks_no_further_than_the_settings_say():
 def test_a_setting_out_of_bounds_is_refused_by_its_name(home, name, value):
     with pytest.raises(BadConfig, match=f"the environment variable {name}.*Correct it and start again"):
         load(home, {name: value})
+
+
+# -- what Prime says when it is asked ----------------------------------------------------------------------------------
+HEALTH = Health(model_loaded=True, model_path=None, ready=True)
+ENGINE = Engine(lease="serving", holder=None, resident=("m",), answering=0, sees_gpu=True)
+MODELS_BYTES = 64 * MIB
+
+
+@pytest.fixture
+def engine_process(seen):
+    """A process that listens, and one that it started and that holds a model; (its url, its pid)."""
+    holds = f"held = bytearray(b'x') * {MODELS_BYTES}; print('ready', flush=True); input()"
+    listens = (
+        "import socket, subprocess, sys; server = socket.create_server(('127.0.0.1', 0));"
+        f"child = subprocess.Popen([sys.executable, '-S', '-c', {holds!r}], stdin=subprocess.PIPE,"
+        " stdout=subprocess.PIPE, text=True); child.stdout.readline();"
+        "print(server.getsockname()[1], flush=True); input(); child.kill()"
+    )
+    process = subprocess.Popen([sys.executable, "-S", "-c", listens], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               text=True)  # fmt: skip
+    yield f"http://127.0.0.1:{int(process.stdout.readline())}", process.pid
+    process.stdin.close()
+    process.wait(timeout=10)
+    process.stdout.close()
+
+
+def test_what_prime_says_at_health_beats_its_files_and_a_silent_one_is_still_what_its_files_say(prime):
+    said = replace(HEALTH, model_loaded=False)
+
+    assert holding(prime, unified=False, health=said).may_reach_bytes == 1000 * MIB
+    assert holding(replace(prime, model_loaded=True), unified=False, health="no answer").may_reach_bytes is not None
+    assert holding(replace(prime, heard_at=None), unified=False, health=said).alive
+
+
+def test_who_answers_at_the_port_and_does_not_say_that_it_is_prime_is_nobody(seen):
+    nobody = replace(seen, heard_at=None)
+
+    assert holding(nobody, unified=False, health=replace(HEALTH, is_prime=False)) == NO_PRIME
+    assert holding(nobody, unified=False, health=HEALTH) == Holding(True, None, None)
+
+
+def test_the_engine_is_weighed_with_its_models_and_would_lend_them(seen, engine_process):
+    """It writes no files: nobody would know of it without asking."""
+    url, pid = engine_process
+    silent, said = replace(seen, heard_at=None, base_url=url), replace(HEALTH, engine=ENGINE)
+    found = holding(silent, unified=False, health=said)
+
+    assert found.held_bytes > MODELS_BYTES + psutil.Process(pid).memory_info().rss
+    assert found.may_reach_bytes is None  # it loads what it is asked for
+    assert MODELS_BYTES < found.leasable_bytes < MODELS_BYTES + 16 * MIB  # of a bare Python, no more
+    assert prime_memory.process_at(url) == (pid, psutil.Process(pid).create_time())
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [replace(ENGINE, answering=1), replace(ENGINE, lease="released"), replace(ENGINE, lease=None),
+     replace(ENGINE, sees_gpu=False)],
+)  # fmt: skip
+def test_an_engine_that_answers_somebody_or_has_lent_its_memory_or_cannot_prove_that_it_is_free_lends_nothing(
+    seen, engine_process, engine
+):
+    looked_at = replace(seen, base_url=engine_process[0])
+
+    found = holding(looked_at, unified=False, health=replace(HEALTH, engine=engine))
+
+    assert found.held_bytes > MODELS_BYTES
+    assert found.leasable_bytes is None
+
+
+def test_an_engine_that_has_lent_us_its_memory_reaches_no_further_than_what_it_holds(seen, engine_process):
+    looked_at = replace(seen, base_url=engine_process[0])
+    lent = replace(HEALTH, engine=replace(ENGINE, lease="released"))
+
+    found = holding(looked_at, unified=False, health=lent, leased=True)
+
+    assert found.held_bytes == found.may_reach_bytes
+
+
+def test_a_process_is_itself_only_with_its_start():
+    started = psutil.Process().create_time()
+
+    assert prime_memory.is_there(os.getpid(), started)
+    assert not prime_memory.is_there(os.getpid(), started - 60)
+    assert not prime_memory.is_there(99999999, started)
+
+
+def test_the_survey_counts_what_prime_was_heard_to_say(home, monkeypatch, engine_process):
+    monkeypatch.setenv("JARVIS_PRIME_URL", engine_process[0])
+    said = replace(HEALTH, engine=ENGINE)
+
+    assert survey(home, NOW).prime == NO_PRIME
+    assert survey(home, NOW, heard=Heard(said)).prime.leasable_bytes > 0
+    lent = survey(home, NOW, heard=Heard(said, leased=True)).prime
+    assert (lent.may_reach_bytes, lent.leasable_bytes) == (lent.held_bytes, None)
