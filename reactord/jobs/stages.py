@@ -14,7 +14,7 @@ from reactord.ipc.inbox import Inbox
 from reactord.jobs.attempts import DAY_S, Cause, Ended, Past, after, cause_of, smaller
 from reactord.jobs.hanging import Limits
 from reactord.jobs.keeping import Keeper, allowance_of
-from reactord.jobs.launching import LAUNCHERS, LOCAL
+from reactord.jobs.launching import launcher_of
 from reactord.jobs.learning import learn_peak
 from reactord.jobs.machine import JobMachine
 from reactord.jobs.neighbours import spare_beside
@@ -109,7 +109,7 @@ async def _kept(services: Services, job: Job, workdir: WorkDir, stage: Stage) ->
     spare = spare_beside(services.home, services.store, services.settings, job, services.clock)
     keeper = Keeper(workdir, allowance_of(job.facts, headroom), headroom, spare=spare)
     try:
-        worker = await LAUNCHERS[LOCAL].start(workdir, stage)
+        worker = await launcher_of(workdir, stage).start(workdir, stage)
         keeper.admit(worker.pid)
         _tell(services, job, worker)
         await _take_slot(services, job)  # of a worker that was there: the slot takes a second to settle, it does not
