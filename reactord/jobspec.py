@@ -51,6 +51,11 @@ class Hyper(BaseModel):
         """How many processes it will be: as many as may, and as share a step equally."""
         return next(size for size in range(self.processes, 0, -1) if self.pairs_per_step % size == 0)
 
+    @property
+    def batch(self) -> int:
+        """How many pairs a process has in memory at a time, at most: no more than its share of a step."""
+        return min(self.pairs_per_batch, self.pairs_per_step // self.ranks)
+
 
 class JobSpec(BaseModel):
     """Everything a worker is told. Paths are absolute."""

@@ -27,6 +27,8 @@ HEAD_BYTES = 19
 HOLES = 2.2
 #: gradient, and the two moments of AdamW, all in float32
 OPTIMIZER_BYTES = 4 + 4 + 4 + 4
+#: torch's agent, which starts the processes of a run in several
+AGENT_BYTES = 240 * MIB
 #: prepare: the tokenizer's process; then float32 weights, their f16 form and the file they come from, side by side
 PREPARER_BYTES, PREPARED_BYTES = 400 * MIB, 6.5
 #: export: numpy and llama.cpp; then the float32 weights, mapped
@@ -76,6 +78,13 @@ def train_peak_bytes(sizes: Sizes, tokens_per_batch: int) -> int:
     kept = KEPT_PER_CELL * sizes.layers * sizes.hidden * sizes.weight_bytes
     head = HEAD_BYTES * sizes.vocabulary
     return TRAINER_BYTES + weights + optimizer + int(HOLES * tokens_per_batch * (kept + head))
+
+
+def together_bytes(one_bytes: int, sizes: Sizes, ranks: int) -> int:
+    """Peak of a run in several processes: each holds all that one would, and the gradients once more to send them."""
+    if ranks == 1:
+        return one_bytes
+    return AGENT_BYTES + ranks * (one_bytes + 4 * sizes.trainable)
 
 
 def prepare_peak_bytes(sizes: Sizes) -> int:

@@ -83,7 +83,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
             control.should_save = True
         self._slow_down()
 
-    def _leave_if(self, asked: bool, state: TrainerState, control: TrainerControl) -> None:  # noqa: FBT001 - an answer
+    def _leave_if(self, asked: bool, state: TrainerState, control: TrainerControl) -> None:
         if asked:
             self.context.stop.request()  # of those who were not asked themselves
             control.should_training_stop = True

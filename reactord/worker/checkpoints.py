@@ -68,7 +68,8 @@ def seal(written: Path, checkpoints: Path, step: int, processes: int = 1) -> tup
         for path in sorted(written.rglob("*"))
         if path.is_file()
     }
-    durable.publish(written / COMPLETE, orjson.dumps({"schema": 1, "step": step, "processes": processes, "files": files}))
+    said = {"schema": 1, "step": step, "processes": processes, "files": files}
+    durable.publish(written / COMPLETE, orjson.dumps(said))
     target = path_for(checkpoints, step)
     durable.publish_directory(written, target)
     return target, sum(facts["size_bytes"] for facts in files.values())

@@ -45,12 +45,13 @@ def _launch(work: WorkDir, stage: Stage, ranks: int, stop: StopSignal) -> int:
     durable.remove_tree(scratch)
     scratch.mkdir(mode=0o700)
     _lend_lock(work)
-    # torchrun asks for the machine's own name to write it into its events: without a network that takes half a minute
+    # torchrun looks up the machine's own name to write it into its events, and would wait for a network that is down
     socket.getfqdn = lambda name="": name or "localhost"
     # and it keeps no store of its own, which would listen on every interface
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     stop.defer()
     status = verdict(_run(work, stage, ranks, scratch))
+    durable.remove_tree(scratch)
     if stop.requested:
         return EXIT_STOPPED
     if status < 0:
@@ -68,6 +69,7 @@ def _run(work: WorkDir, stage: Stage, ranks: int, scratch: Path) -> Mapping[int,
     options = {
         "nnodes": 1, "nproc-per-node": ranks, "max-restarts": 0, "local-addr": "127.0.0.1", "rdzv-id": work.root.name,
         "rdzv-backend": "c10d", "rdzv-conf": "store_type=file", "rdzv-endpoint": scratch / "agent", "log-dir": scratch,
+        "signals-to-handle": "SIGTERM,SIGINT",
     }  # fmt: skip
     arguments = [f"--{name}={value}" for name, value in options.items()]
     try:
@@ -76,21 +78,29 @@ def _run(work: WorkDir, stage: Stage, ranks: int, scratch: Path) -> Mapping[int,
         return {rank: failure.exitcode for rank, failure in failed.failures.items()}
     except SignalException:  # they were told, and have left
         return {0: EXIT_STOPPED}
+    finally:  # from here on a signal sets `stop.requested` again, and raises nothing
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
     return {}
 
 
 def verdict(statuses: Mapping[int, int]) -> int:
-    """What ended the run: a signal rather than words, words rather than the loss of another process. Pure."""
-    return min(statuses.values(), key=lambda status: (status >= 0, status in (team.EXIT_LOST, EXIT_STOPPED)), default=0)
+    """What ended the run: a signal rather than words, words rather than the loss of another process. Pure.
+
+    Those who were asked to leave come last: the agent asks everybody who is left when one has ended.
+    """
+    order = {team.EXIT_LOST: 2, EXIT_STOPPED: 3}
+    return min(statuses.values(), key=lambda status: order.get(status, int(status >= 0)), default=0)
 
 
 def _lend_lock(work: WorkDir) -> None:
     """Make the lock that the daemon handed to us the standard input of everybody we start."""
     lock = work.root / "worker.lock"
-    for name in os.listdir("/dev/fd") if lock.exists() else ():
+    for path in Path("/dev/fd").iterdir() if lock.exists() else ():
+        descriptor = int(path.name)
         try:
-            if int(name) > 2 and os.path.samestat(os.fstat(int(name)), lock.stat()):
-                os.dup2(int(name), 0)
+            if descriptor > 2 and os.path.samestat(os.fstat(descriptor), lock.stat()):
+                os.dup2(descriptor, 0)
                 return
         except OSError:  # the descriptor by which /dev/fd itself was read
             continue

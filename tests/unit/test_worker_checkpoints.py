@@ -16,11 +16,14 @@ def warm(checkpoint: Path, step: int) -> str | None:
     return None
 
 
-def written(root: Path, step: int, missing: str = "") -> Path:
+FILES = (*checkpoints.REQUIRED, *checkpoints.random_states(1))
+
+
+def written(root: Path, step: int, missing: str = "", processes: int = 1) -> Path:
     """What transformers leaves behind."""
     folder = root / ".writing" / f"checkpoint-{step}"
     folder.mkdir(parents=True)
-    for name in checkpoints.REQUIRED:
+    for name in (*checkpoints.REQUIRED, *checkpoints.random_states(processes)):
         if name != missing:
             (folder / name).write_bytes(f"{name} {step}".encode() * 100)
     return folder
@@ -43,7 +46,7 @@ def test_there_is_nothing_to_resume_from_at_first(tmp_path):
     assert checkpoints.newest(tmp_path, warm) == (None, [])
 
 
-@pytest.mark.parametrize("name", [*checkpoints.REQUIRED, checkpoints.COMPLETE])
+@pytest.mark.parametrize("name", [*FILES, checkpoints.COMPLETE])
 def test_a_truncated_file_sends_the_run_back_to_the_checkpoint_before(tmp_path, name):
     seal(tmp_path, 4)
     damaged = seal(tmp_path, 8) / name
@@ -63,10 +66,19 @@ def test_a_changed_byte_of_the_same_length_is_noticed(tmp_path):
     assert checkpoints.newest(tmp_path, warm)[0] is None
 
 
-@pytest.mark.parametrize("missing", checkpoints.REQUIRED)
+@pytest.mark.parametrize("missing", FILES)
 def test_a_checkpoint_without_a_part_of_the_state_is_never_resumed_from(tmp_path, missing):
     assert missing in (checkpoints.problem(seal(tmp_path, 4, missing)) or "")
     assert checkpoints.newest(tmp_path, warm)[0] is None
+
+
+def test_a_checkpoint_of_two_processes_says_so_and_needs_the_random_state_of_both(tmp_path):
+    whole, _ = checkpoints.seal(written(tmp_path, 4, processes=2), tmp_path, 4, processes=2)
+    torn, _ = checkpoints.seal(written(tmp_path, 8, "rng_state_1.pth", processes=2), tmp_path, 8, processes=2)
+
+    assert (checkpoints.problem(whole), checkpoints.processes_of(whole)) == (None, 2)
+    assert checkpoints.problem(torn) == "it lacks rng_state_1.pth"
+    assert checkpoints.processes_of(seal(tmp_path, 12)) == 1
 
 
 def test_a_step_can_be_sealed_again_after_its_damaged_form_was_moved_aside(tmp_path):
