@@ -14,7 +14,6 @@ import time
 
 import psutil
 import pytest
-from safetensors.numpy import load_file
 from support import tiny
 from support.ledgers import Ledger, chunk
 from support.loop import Loop
@@ -114,20 +113,19 @@ def result(work: WorkDir) -> tuple[str, list[float]]:
 # -- the result --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("recipe", ["sft", "dpo"])
 async def test_two_processes_learn_what_one_learns_from_the_same_steps(prepared, recipe):
-    """The same pairs a step. What may differ is the order in which float32 gradients are added: on the machine this was
-    written on not one bit did. The bounds leave room for other libraries.
+    """The same pairs a step in the same pieces, a thread each. Half of the sum of two gradients is the sum of their
+    halves to the last bit, so on the machine this was written on not one bit of the adapter differs. Other pieces of
+    the same steps are off by 2 hundredths within eight steps (padding rounds differently), other pairs by a quarter.
     """
     one, two = twin(prepared, f"{recipe}-one", recipe, processes=1), twin(prepared, f"{recipe}-two", recipe)
+    one.create(one.spec().model_copy(update={"threads": 1}))
 
     outcomes = [await train(one), await train(two)]
 
     assert [outcome["processes"] for outcome in outcomes] == [1, 2]
     alone, together = [result(work)[1] for work in (one, two)]
     assert together[-1] < 0.6 * together[0]
-    assert together == pytest.approx(alone, rel=2e-2)
-    weights = [load_file(work.artifacts / "adapter" / "adapter_model.safetensors") for work in (one, two)]
-    learned = max(float(abs(tensor).max()) for tensor in weights[0].values())
-    assert max(float(abs(weights[0][name] - weights[1][name]).max()) for name in weights[0]) < 0.05 * learned
+    assert together == pytest.approx(alone, rel=1e-3)
     assert outcomes[1]["peak_rss_mb"] > 1.5 * outcomes[0]["peak_rss_mb"], "it counts one process only"
 
 
@@ -240,14 +238,18 @@ async def test_what_one_of_them_says_of_its_end_is_the_cause_and_not_that_the_ot
     assert saved(work) == []
 
 
-async def test_asked_to_leave_they_checkpoint_the_same_step_and_are_gone_within_eight_seconds(prepared, undisturbed):
-    work = twin(prepared, "left", checkpoint_every_steps=1000)
+@pytest.mark.parametrize("asked", ["leader", "rank 1"])
+async def test_asked_to_leave_they_checkpoint_the_same_step_and_are_gone_within_eight_seconds(
+    prepared, undisturbed, asked
+):
+    """Whoever is asked: the daemon asks the leader, a person at the machine may ask any of them."""
+    work = twin(prepared, f"left-{asked.replace(' ', '-')}", checkpoint_every_steps=1000)
     task = asyncio.create_task(train(work))
     await until(lambda: len(steps(work)) >= 3)
     everybody = family(work)
 
     began = time.monotonic()
-    os.killpg(everybody[0].pid, signal.SIGTERM)
+    os.killpg(everybody[["leader", "rank 0", "rank 1"].index(asked)].pid, signal.SIGTERM)
     with pytest.raises(WorkerLost) as lost:
         await task
 
@@ -257,6 +259,24 @@ async def test_asked_to_leave_they_checkpoint_the_same_step_and_are_gone_within_
     assert saved(work) == [f"step-{steps(work)[-1]:06d}"]
     assert (await train(work))["ok"]
     assert result(work) == result(undisturbed)
+
+
+async def test_one_that_is_stuck_does_not_keep_a_cancelled_job_from_ending(prepared):
+    work = twin(prepared, "stuck")
+    task = asyncio.create_task(train(work))
+    await until(lambda: len(saved(work)) >= 1 and steps(work))
+    everybody = family(work)
+    everybody[2].suspend()
+
+    began = time.monotonic()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert time.monotonic() - began < 8
+    assert not alive(everybody)
+    assert not is_working(work)
+    assert saved(work), "what was safe is still there"
 
 
 async def test_short_of_memory_they_pause_at_the_same_checkpoint_and_go_on_together(prepared, undisturbed):
