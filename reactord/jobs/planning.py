@@ -86,7 +86,7 @@ def predicted(work: Work) -> dict[Stage, int]:
     one = recipes.load(work.recipe).peak_bytes(sizes, work.hyper, longest)
     return {
         "prepare": memory.prepare_peak_bytes(sizes),
-        "train": memory.together_bytes(one, sizes, work.hyper.ranks),
+        "train": memory.together_bytes(one, work.hyper.ranks),
         "export": memory.export_peak_bytes(sizes),
         "judge": memory.judge_peak_bytes(sizes),
     }

@@ -179,9 +179,9 @@ def _arguments(context: Context, scratch: Path, examples: int) -> dict[str, Any]
         "bf16": recipes.has_bfloat16(),
         "gradient_checkpointing": False,
         "use_cpu": True,
-        # otherwise gradients change places after the first step, and with three processes a resumed run would add them
-        # in another order than the uninterrupted one
-        "ddp_find_unused_parameters": True,
+        # without it gradients change places after a run's first step: of three and more, a resumed run would then add
+        # them in another order than the uninterrupted one. It costs a copy of what the model returns
+        "ddp_find_unused_parameters": context.team.size > 2,
         "ddp_broadcast_buffers": False,
         "logging_strategy": "steps",
         "logging_steps": 1,

@@ -131,7 +131,7 @@ def test_what_runs_took_corrects_the_next_prediction_of_that_kind_only(base, hom
 
 def test_several_processes_take_what_each_takes_and_one_is_enough_before_anything_is_lost(base):
     alone, two = _peak(base, pairs_per_batch=4), _peak(base, pairs_per_batch=4, processes=2)
-    assert 2 * alone < two < 2.2 * alone
+    assert 2 * alone < two < 2.5 * alone
     assert _peak(base, pairs_per_batch=8, processes=2) == two, "no more than its share of a step"
 
     found = plans(Work("dpo", base, Hyper(pairs_per_batch=4, processes=2), LONG), ONES, BOUNDS)
