@@ -17,6 +17,7 @@
     +-- IllegalTransition     jobs/machine.py: the table has no such edge, or a newer run moved the job
     +-- WorkerLost            jobs/worker_process.py: a worker ended without an outcome
     +-- ColdOptimizer         worker/warm.py: a run was about to go on with an optimiser that has forgotten it
+    +-- Apart                 worker/team.py: processes that train together no longer hold the same weights
     +-- Conservation          received != accounted for: a bug, and the job stops
     +-- Stopped               SIGTERM asked this worker to checkpoint and leave
 

@@ -45,6 +45,18 @@ class Hyper(BaseModel):
     #: what checkpoints may take on disk; the newest two are kept whatever they take
     checkpoint_budget_mb: int = Field(20 * 1024, ge=1, le=10 * 1024 * 1024)
     max_length_tokens: int = Field(512, ge=16, le=32_768)
+    #: that train together, each as many pairs of a step as the others
+    processes: int = Field(1, ge=1, le=64)
+
+    @property
+    def ranks(self) -> int:
+        """How many processes it will be: as many as may, and as share a step equally."""
+        return next(size for size in range(self.processes, 0, -1) if self.pairs_per_step % size == 0)
+
+    @property
+    def batch(self) -> int:
+        """How many pairs a process has in memory at a time, at most: no more than its share of a step."""
+        return min(self.pairs_per_batch, self.pairs_per_step // self.ranks)
 
     @property
     def full(self) -> bool:

@@ -50,6 +50,9 @@ class Settings(BaseModel):
     hyper: Hyper = Hyper()
     seed: Annotated[int, Env("REACTOR_SEED")] = 7
     threads: Annotated[int, Field(ge=1), Env("REACTOR_THREADS")] = max(1, min(8, os.cpu_count() or 1))
+    #: how many processes train one job, together and with the threads shared among them; each holds the model. It is
+    #: what hyper.processes is where neither the job nor `hyper` says it
+    training_processes: Annotated[int, Field(ge=1, le=64), Env("REACTOR_TRAINING_PROCESSES")] = 1
 
     #: new experiences that start a job by themselves; 0 = never by count
     experience_threshold: Annotated[int, Field(ge=0), Env("REACTOR_EXPERIENCE_BUFFER_THRESHOLD")] = 100

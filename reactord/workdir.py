@@ -11,6 +11,7 @@
     judgement.json         the gate's evidence and verdict
     grant.json             what memory the daemon granted the worker; the worker limits itself by it
     pressure               how short of memory the machine is, while it is; read by the trainer between steps
+    ranks/                 where processes that train together find each other, while they do
 
 The directory is everything a worker needs and everything it leaves, so it runs the same way in another process, under
 torchrun, or on another machine after a copy.

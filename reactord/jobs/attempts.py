@@ -132,9 +132,9 @@ def after(ended: Ended, past: Past, most_attempts: int) -> Verdict:
 
 def smaller(hyper: Hyper) -> Hyper | None:
     """The same training in half as large pieces: the same pairs a step, one sum in another order. None: no smaller."""
-    if hyper.pairs_per_batch == 1:
+    if hyper.batch == 1:
         return None
-    return hyper.model_copy(update={"pairs_per_batch": hyper.pairs_per_batch // 2})
+    return hyper.model_copy(update={"pairs_per_batch": hyper.batch // 2})
 
 
 def _hours(seconds: float) -> str:

@@ -7,6 +7,7 @@ Smaller forms, in the order in which they are tried:
 
     only the choice of examples    while nobody knows how long they are; the rest is reserved for then
     smaller micro-batch            nothing changes but the time: the step holds the same pairs
+    then one process               the same
     then shorter examples          what is longer is cut; never below the settings' REACTOR_MIN_LENGTH_TOKENS
     then a smaller adapter         learns less; never below REACTOR_MIN_LORA_RANK
 
@@ -66,6 +67,7 @@ class Plan:
             "pairs_per_batch": "pairs a micro-batch (a step still holds as many)",
             "max_length_tokens": "tokens an example",
             "lora_rank": "as the adapter's rank",
+            "processes": "process",
         }
         changed = [(getattr(self.hyper, name), getattr(asked, name), text) for name, text in names.items()]
         words = ", ".join(f"{now} {text} instead of {was}" for now, was, text in changed if now != was)
@@ -85,9 +87,10 @@ def predicted(work: Work) -> dict[Stage, int]:
     """Peak of each stage, uncorrected. Raises FileNotFoundError while the base was never converted."""
     sizes = Sizes.of(work.base_hf, work.hyper.lora_rank)
     longest = work.hyper.max_length_tokens if work.longest_tokens is None else work.longest_tokens
+    one = recipes.load(work.recipe).peak_bytes(sizes, work.hyper, longest)
     return {
         "prepare": memory.prepare_peak_bytes(sizes),
-        "train": recipes.load(work.recipe).peak_bytes(sizes, work.hyper, longest),
+        "train": memory.together_bytes(one, work.hyper.ranks),
         "export": memory.export_peak_bytes(sizes),
         "judge": memory.judge_peak_bytes(sizes, longest),
     }
@@ -140,11 +143,13 @@ def plans(work: Work, history: History, bounds: Bounds) -> tuple[Plan, ...]:
 
 def _smaller(hyper: Hyper, bounds: Bounds) -> Collection[tuple[Hyper, bool]]:
     """(numbers, whether the result is the same), each smaller than the one before."""
-    step, most = hyper.pairs_per_step, min(hyper.pairs_per_batch, hyper.pairs_per_step + 1)
-    pieces = [size for size in range(most - 1, 0, -1) if step % size == 0]  # the worker trains in equal micro-batches
+    share = hyper.pairs_per_step // hyper.ranks
+    pieces = [size for size in range(hyper.batch - 1, 0, -1) if share % size == 0]  # the worker's are all equal
     found = [(hyper.model_copy(update={"pairs_per_batch": size}), True) for size in pieces]
     if bounds.only_batch:
         return found
+    if hyper.ranks > 1:
+        found.append(((found[-1][0] if found else hyper).model_copy(update={"processes": 1}), True))
     last = found[-1][0] if found else hyper
     for name, least in (("max_length_tokens", bounds.min_length_tokens), ("lora_rank", bounds.min_lora_rank)):
         while getattr(last, name) > least:

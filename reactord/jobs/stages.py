@@ -14,7 +14,7 @@ from reactord.ipc.inbox import Inbox
 from reactord.jobs.attempts import DAY_S, Cause, Ended, Past, after, cause_of, smaller
 from reactord.jobs.hanging import Limits
 from reactord.jobs.keeping import Keeper, allowance_of
-from reactord.jobs.launching import LAUNCHERS, LOCAL
+from reactord.jobs.launching import launcher_of
 from reactord.jobs.learning import learn_peak
 from reactord.jobs.leasing import Leasing
 from reactord.jobs.machine import JobMachine
@@ -113,7 +113,7 @@ async def _kept(services: Services, job: Job, workdir: WorkDir, stage: Stage) ->
     keeper = Keeper(workdir, allowance_of(job.facts, headroom), headroom, spare=spare)
     pid: int | None = None
     try:
-        worker = await LAUNCHERS[LOCAL].start(workdir, stage)
+        worker = await launcher_of(workdir, stage).start(workdir, stage)
         pid = worker.pid
         keeper.admit(pid)
         _tell(services, job, worker)

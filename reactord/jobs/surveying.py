@@ -98,7 +98,8 @@ def bounds_of(settings: Settings, *, only_batch: bool = False) -> Bounds:
 
 def hyper_of(settings: Settings, request: Mapping[str, Any]) -> Hyper:
     """The settings' numbers, with those that the request names."""
-    return Hyper.model_validate({**settings.hyper.model_dump(), **request.get("hyper", {})})
+    said = settings.hyper.model_dump(exclude_unset=True)
+    return Hyper.model_validate({"processes": settings.training_processes, **said, **request.get("hyper", {})})
 
 
 def work_of(home: Home, recipe: str, hyper: Hyper, workdir: WorkDir | None = None) -> Work:

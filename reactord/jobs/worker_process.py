@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ import psutil
 from reactord.errors import ReactordError
 from reactord.jobs.attempts import Cause
 from reactord.jobs.hanging import Limits, Progress, hangs, hear
-from reactord.jobs.keeping import Keeper
+from reactord.jobs.keeping import Keeper, family_bytes
 from reactord.workdir import EXIT_STOPPED, Stage, WorkDir, boot_id, parse_progress
 
 log = logging.getLogger("reactord.jobs")
@@ -43,6 +44,7 @@ OWN_FAULT = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGF
 VMSTAT = Path("/proc/vmstat")
 #: followed by the stage and the job directory
 WORKER_COMMAND = (sys.executable, "-m", "reactord.worker")
+TORCHRUN_COMMAND = (sys.executable, "-m", "reactord.worker.torchrun")
 
 
 class WorkerLost(ReactordError):
@@ -229,7 +231,7 @@ def _kill(processes: list[psutil.Process]) -> None:
             process.kill()
 
 
-async def start(workdir: WorkDir, stage: Stage) -> WorkerProcess:
+async def start(workdir: WorkDir, stage: Stage, command: Sequence[str] | None = None) -> WorkerProcess:
     """Start a worker for `stage`, or adopt the one that is there (for whatever stage it works at)."""
     descriptor = os.open(_lock_path(workdir), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     oom_kills = count_oom_kills()
@@ -241,7 +243,7 @@ async def start(workdir: WorkDir, stage: Stage) -> WorkerProcess:
             return WorkerProcess(workdir, stage, None, oom_kills)
         with workdir.worker_log.open("ab") as output:
             child = await asyncio.create_subprocess_exec(
-                *WORKER_COMMAND, stage, str(workdir.root),
+                *(command or WORKER_COMMAND), stage, str(workdir.root),
                 stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True, pass_fds=(descriptor,), cwd=workdir.root,
             )  # fmt: skip
@@ -266,12 +268,9 @@ def is_working(workdir: WorkDir) -> bool:
 
 
 def rss_bytes(workdir: WorkDir) -> int:
-    """Resident bytes of the worker in this directory; 0 when there is none."""
+    """Resident bytes of the worker in this directory and of those it started; 0 when there is none."""
     pid = _noted_pid(workdir)
-    try:
-        return int(psutil.Process(pid).memory_info().rss) if pid else 0
-    except psutil.Error:
-        return 0
+    return family_bytes(pid) if pid else 0
 
 
 def _lock_path(workdir: WorkDir) -> Path:

@@ -10,10 +10,13 @@ import argparse
 import errno
 import importlib
 import os
+import signal
 import sys
+import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import NoReturn, get_args
 
 import orjson
 import psutil
@@ -22,14 +25,17 @@ from reactord import durable
 from reactord.errors import ReactordError, Stopped
 from reactord.home import Home
 from reactord.workdir import EXIT_STOPPED, STAGES, Stage, WorkDir, boot_id
+from reactord.worker import team
 from reactord.worker.context import Context, Facts, peak_rss_mb
 from reactord.worker.limits import keep_to
-from reactord.worker.stopping import StopSignal
+from reactord.worker.stopping import StopSignal, die_with
 
 EXIT_FAILED = 1
 #: oneDNN keeps the kernels of the newest 1024 shapes, and a batch of another length is dozens of other shapes: a dozen
 #: steps of a usual day made 300 MiB of them. Those of a few lengths are enough.
 KERNELS = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128"}
+#: a process that lost another one leaves after it, so that it is seen who was first
+LAST_S = 1.0
 #: Prime, the user and the daemon go first: a worker takes the time that they leave
 NICENESS = 10
 #: how torch, safetensors, mmap and their C libraries say it, whatever class of error they raise
@@ -86,46 +92,83 @@ def _is(error: BaseException, words: tuple[str, ...]) -> bool:
     return any(word in str(error).lower() for word in words)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the stage the command line names."""
+def command_line(arguments: list[str] | None) -> tuple[Stage, WorkDir]:
+    """Which stage of which job."""
     parser = argparse.ArgumentParser(prog="python -m reactord.worker", description=__doc__)
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("job_dir", type=Path)
     options = parser.parse_args(arguments)
     assert options.stage in get_args(Stage)
-    stage: Stage = options.stage
-    work = WorkDir(options.job_dir.resolve())
-    stop = StopSignal()
-    stop.install()
+    return options.stage, WorkDir(options.job_dir.resolve())
+
+
+def take_up(work: WorkDir, stage: Stage) -> bool:
+    """Become the worker that the daemon knows; False when there is nothing left to do."""
     earlier = work.outcome(stage)
     if earlier and earlier["ok"]:
-        return 0
+        return False
     if earlier:  # it failed before and was started again: this run may say something else
         durable.remove(work.outcome_path(stage))
     log = os.open(work.worker_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     for descriptor in (1, 2):
         os.dup2(log, descriptor)
-    spec = work.spec()
-    set_environment(spec.threads, work.root / "scratch")
     say_who_works(work, stage)
     os.nice(NICENESS)
-    keep_to(work)
-    module = importlib.import_module(f"reactord.worker.{stage}")
+    return True
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the stage the command line names."""
+    stage, work = command_line(arguments)
+    stop = StopSignal()
+    stop.install()
+    us = team.seat(work)
+    if us.size > 1:
+        die_with(int(orjson.loads(work.worker_path.read_bytes())["pid"]))
+    elif not take_up(work, stage):
+        return 0
+    spec = work.spec()
+    set_environment(max(1, spec.threads // us.size), work.root / "scratch")
+    keep_to(work, us.size)
+    context = Context(stage, work, spec, Home(spec.home), stop, us)
+    return attempt(work, stage, lambda: _run(context), us)
+
+
+def _run(context: Context) -> int:
+    facts = importlib.import_module(f"reactord.worker.{context.stage}").run(context)
+    if context.team.first:
+        context.work.write_outcome(context.stage, {"ok": True, **facts})
+    return 0
+
+
+def attempt(work: WorkDir, stage: Stage, do: Callable[[], int], us: team.Team = team.ALONE) -> int:
+    """The exit status of `do`; however it fails, the outcome says so."""
     try:
-        facts = module.run(Context(stage, work, spec, Home(spec.home), stop))
+        return do()
     except Stopped:
         return EXIT_STOPPED
     except BaseException as error:  # noqa: BLE001 - the boundary of the process: the outcome records it
         traceback.print_exc()
+        if team.is_lost(error, us):
+            time.sleep(LAST_S)
+            return team.EXIT_LOST
         work.write_outcome(stage, {**failure(error), "peak_rss_mb": peak_rss_mb()})
         return EXIT_FAILED
-    work.write_outcome(stage, {"ok": True, **facts})
-    return 0
+
+
+def leave(status: int) -> NoReturn:
+    """End this process now: threads of numerical libraries have kept finished workers alive for ever.
+
+    Everything is on disk by now. A negative status is the signal to end by.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if status < 0:
+        if -status != signal.SIGKILL:
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    os._exit(status)
 
 
 if __name__ == "__main__":
-    code = main()
-    # threads of numerical libraries have kept finished workers alive for ever; everything is on disk by now
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    leave(main())

@@ -22,7 +22,7 @@ from reactord.worker.base import file_sha256
 
 COMPLETE = "COMPLETE.json"
 #: without one of these a run would go on, but as another run
-REQUIRED = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+REQUIRED = ("optimizer.pt", "scheduler.pt", "trainer_state.json")
 #: what a run has learned: an adapter, or every weight (of a large model in several files)
 WEIGHTS = "*model*.safetensors"
 SCRATCH = ".writing"
@@ -54,14 +54,25 @@ def path_for(checkpoints: Path, step: int) -> Path:
     return checkpoints / f"{_PREFIX}{step:06d}"
 
 
-def seal(written: Path, checkpoints: Path, step: int) -> tuple[Path, int]:
+def random_states(processes: int) -> tuple[str, ...]:
+    """The files with the state of each process's random numbers."""
+    return ("rng_state.pth",) if processes == 1 else tuple(f"rng_state_{rank}.pth" for rank in range(processes))
+
+
+def processes_of(checkpoint: Path) -> int:
+    """How many processes trained up to a checkpoint that verifies."""
+    return int(orjson.loads((checkpoint / COMPLETE).read_bytes()).get("processes", 1))
+
+
+def seal(written: Path, checkpoints: Path, step: int, processes: int = 1) -> tuple[Path, int]:
     """Make the directory `written` a checkpoint. Returns its path and size in bytes."""
     files: dict[str, dict[str, Any]] = {
         str(path.relative_to(written)): {"size_bytes": path.stat().st_size, "sha256": file_sha256(path)}
         for path in sorted(written.rglob("*"))
         if path.is_file()
     }
-    durable.publish(written / COMPLETE, orjson.dumps({"schema": 1, "step": step, "files": files}))
+    said = {"schema": 1, "step": step, "processes": processes, "files": files}
+    durable.publish(written / COMPLETE, orjson.dumps(said))
     target = path_for(checkpoints, step)
     durable.publish_directory(written, target)
     return target, sum(facts["size_bytes"] for facts in files.values())
@@ -70,14 +81,15 @@ def seal(written: Path, checkpoints: Path, step: int) -> tuple[Path, int]:
 def problem(checkpoint: Path) -> str | None:
     """Why this checkpoint cannot be resumed from, or None when every byte is as it was written."""
     try:
-        files = orjson.loads((checkpoint / COMPLETE).read_bytes())["files"]
+        said = orjson.loads((checkpoint / COMPLETE).read_bytes())
+        files, processes = said["files"], int(said.get("processes", 1))
         for name, facts in files.items():
             path = checkpoint / name
             if path.stat().st_size != facts["size_bytes"] or file_sha256(path) != facts["sha256"]:
                 return f"{name} is not what was written"
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{type(error).__name__}: {error}"
-    missing = [name for name in REQUIRED if name not in files]
+    missing = [name for name in (*REQUIRED, *random_states(processes)) if name not in files]
     if not any(fnmatch(name, WEIGHTS) for name in files):
         missing.append(WEIGHTS)
     return f"it lacks {', '.join(missing)}" if missing else None

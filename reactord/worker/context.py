@@ -14,6 +14,7 @@ from reactord.home import Home
 from reactord.jobspec import JobSpec
 from reactord.workdir import Stage, WorkDir
 from reactord.worker.stopping import StopSignal
+from reactord.worker.team import ALONE, Team
 
 Facts = dict[str, Any]
 
@@ -27,10 +28,12 @@ class Context:
     spec: JobSpec
     home: Home
     stop: StopSignal
+    team: Team = ALONE
 
     def note(self, text: str) -> None:
         """One line for a person."""
-        self.work.progress(self.stage, "note", text=text)
+        if self.team.first:
+            self.work.progress(self.stage, "note", text=text)
 
     def done(self, text: str, done: float, total: float, unit: str) -> None:
         """How far a long thing is: `done` of `total`, in `unit`."""

@@ -26,8 +26,11 @@ OOM_SCORE = Path("/proc/self/oom_score_adj")
 RESERVED_BYTES = 2 * 1024**3 + 72 * 1024**2 * (os.cpu_count() or 1)
 
 
-def keep_to(work: WorkDir) -> int | None:
-    """Limit this process to what the daemon granted; returns the limit, None where there is none."""
+def keep_to(work: WorkDir, share: int = 1) -> int | None:
+    """Limit this process to its share of what the daemon granted; returns the limit, None where there is none.
+
+    `share`: how many train together, each with as much.
+    """
     _go_first()
     try:
         hard = int(orjson.loads(work.grant_path.read_bytes())["hard_bytes"])
@@ -35,7 +38,7 @@ def keep_to(work: WorkDir) -> int | None:
         return None
     if sys.platform != "linux" or hard <= 0:
         return None
-    limit = hard + RESERVED_BYTES
+    limit = hard // share + RESERVED_BYTES
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     if most != resource.RLIM_INFINITY:
         limit = min(limit, most)

@@ -10,14 +10,19 @@ nothing to clean up that the next run does not clean up anyway.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
 import threading
+import time
 
 from reactord.workdir import EXIT_STOPPED
 
 #: a trainer that has not left by then is in a micro-batch longer than our promise; its newest checkpoint still stands
 GRACE_S = 5.0
+POLL_S = 0.5
+_PR_SET_PDEATHSIG = 1  # sys/prctl.h
 
 
 class StopSignal:
@@ -56,3 +61,19 @@ class StopSignal:
         if self._deferred:
             threading.Event().wait(GRACE_S)
         os._exit(EXIT_STOPPED)
+
+
+def die_with(leader: int) -> None:
+    """Have this process end when the one that started it does, however that ends. Call from the main thread."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    else:
+        threading.Thread(target=_follow, args=(leader,), name="leader", daemon=True).start()
+    if os.getppid() != leader:  # it ended before we had said so
+        os._exit(EXIT_STOPPED)
+
+
+def _follow(leader: int) -> None:
+    while os.getppid() == leader:
+        time.sleep(POLL_S)
+    os._exit(EXIT_STOPPED)

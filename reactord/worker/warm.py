@@ -42,10 +42,12 @@ def cold(checkpoint: Path, step: int) -> str | None:
     import torch
 
     try:
-        optimizer, scheduler, _ = (
-            torch.load(checkpoint / name, map_location="cpu", weights_only=name != "rng_state.pth")
-            for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth")
+        optimizer, scheduler = (
+            torch.load(checkpoint / name, map_location="cpu", weights_only=True)
+            for name in ("optimizer.pt", "scheduler.pt")
         )
+        for path in checkpoint.glob("rng_state*.pth"):
+            torch.load(path, map_location="cpu", weights_only=False)
         said = orjson.loads((checkpoint / "trainer_state.json").read_bytes())["global_step"]
         if said != step:
             return f"it says that it was taken after step {said}"

@@ -114,4 +114,4 @@ def test_a_run_that_was_too_large_is_halved_down_to_one_pair_at_a_time():
         assert hyper == Hyper(pairs_per_batch=sizes[-1])
         hyper = smaller(hyper)
 
-    assert sizes == [12, 6, 3, 1]
+    assert sizes == [12, 4, 2, 1], "a step holds eight"

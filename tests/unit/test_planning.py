@@ -151,3 +151,18 @@ def test_a_job_in_which_every_weight_learns_takes_more_and_stays_such_a_job(base
     assert [p.hyper.pairs_per_batch for p in found if p.lossless] == [4, 2, 1]
     # float32 weights, gradients and moments of 110 million numbers, less what the adapter and bfloat16 took
     assert _peak(base, lora_rank=0) - _peak(base) > 110e6 * 12 - 5e6 * 16
+
+
+def test_several_processes_take_what_each_takes_and_one_is_enough_before_anything_is_lost(base):
+    alone, two = _peak(base, pairs_per_batch=4), _peak(base, pairs_per_batch=4, processes=2)
+    assert 2 * alone < two < 2.5 * alone
+    assert _peak(base, pairs_per_batch=8, processes=2) == two, "no more than its share of a step"
+
+    found = plans(Work("dpo", base, Hyper(pairs_per_batch=4, processes=2), LONG), NOTHING, BOUNDS)
+
+    lossless = [(p.hyper.processes, p.hyper.pairs_per_batch) for p in found if p.lossless]
+    assert lossless == [(2, 4), (2, 2), (2, 1), (1, 1)]
+    assert all(p.hyper.processes == 1 for p in found if not p.lossless)
+    assert "1 process instead of 2" in found[3].differs_from(found[0].hyper)
+    kept = plans(Work("dpo", base, Hyper(processes=2), LONG), NOTHING, Bounds(16, 1, only_batch=True))
+    assert {p.hyper.processes for p in kept} == {2}

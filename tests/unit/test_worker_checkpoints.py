@@ -16,14 +16,14 @@ def warm(checkpoint: Path, step: int) -> str | None:
     return None
 
 
-PARTS = ("adapter_model.safetensors", *checkpoints.REQUIRED)
+PARTS = ("adapter_model.safetensors", *checkpoints.REQUIRED, *checkpoints.random_states(1))
 
 
-def written(root: Path, step: int, missing: str = "") -> Path:
+def written(root: Path, step: int, missing: str = "", processes: int = 1) -> Path:
     """What transformers leaves behind."""
     folder = root / ".writing" / f"checkpoint-{step}"
     folder.mkdir(parents=True)
-    for name in PARTS:
+    for name in (PARTS[0], *checkpoints.REQUIRED, *checkpoints.random_states(processes)):
         if name != missing:
             (folder / name).write_bytes(f"{name} {step}".encode() * 100)
     return folder
@@ -71,6 +71,15 @@ def test_a_checkpoint_without_a_part_of_the_state_is_never_resumed_from(tmp_path
     lacks = checkpoints.WEIGHTS if missing == PARTS[0] else missing
     assert lacks in (checkpoints.problem(seal(tmp_path, 4, missing)) or "")
     assert checkpoints.newest(tmp_path, warm)[0] is None
+
+
+def test_a_checkpoint_of_two_processes_says_so_and_needs_the_random_state_of_both(tmp_path):
+    whole, _ = checkpoints.seal(written(tmp_path, 4, processes=2), tmp_path, 4, processes=2)
+    torn, _ = checkpoints.seal(written(tmp_path, 8, "rng_state_1.pth", processes=2), tmp_path, 8, processes=2)
+
+    assert (checkpoints.problem(whole), checkpoints.processes_of(whole)) == (None, 2)
+    assert checkpoints.problem(torn) == "it lacks rng_state_1.pth"
+    assert checkpoints.processes_of(seal(tmp_path, 12)) == 1
 
 
 def test_a_step_can_be_sealed_again_after_its_damaged_form_was_moved_aside(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from reactord.jobspec import Hyper
 from reactord.workdir import WorkDir
 from reactord.worker import yielding
+from reactord.worker.team import ALONE
 
 LONG_S = 30.0
 
@@ -113,7 +114,7 @@ def reporter(work, monkeypatch):
         warnings.simplefilter("ignore")
         from reactord.worker import callbacks
     said = []
-    context = SimpleNamespace(work=work, stop=_Stop(), note=said.append,
+    context = SimpleNamespace(work=work, stop=_Stop(), note=said.append, team=ALONE,
                               spec=SimpleNamespace(hyper=Hyper()))  # fmt: skip
     monkeypatch.setattr(callbacks.checkpoints, "seal", lambda *_: (work.root, 1))
     monkeypatch.setattr(callbacks.checkpoints, "prune", lambda *_: None)

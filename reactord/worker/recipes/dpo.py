@@ -30,7 +30,7 @@ def unusable(example: Example) -> str | None:
 
 def peak_bytes(sizes: Sizes, hyper: Hyper, longest_tokens: int) -> int:
     """Two rows per pair."""
-    return train_peak_bytes(sizes, 2 * hyper.pairs_per_batch, min(longest_tokens, hyper.max_length_tokens))
+    return train_peak_bytes(sizes, 2 * hyper.batch, min(longest_tokens, hyper.max_length_tokens))
 
 
 def make_trainer(setup: Setup) -> Any:  # noqa: ANN401 - a trl DPOTrainer
@@ -58,7 +58,7 @@ def make_trainer(setup: Setup) -> Any:  # noqa: ANN401 - a trl DPOTrainer
         precompute_ref_log_probs=hyper.full or hyper.max_steps * hyper.pairs_per_step > len(rows),
         precompute_ref_batch_size=hyper.pairs_per_batch,
     )
-    return DPOTrainer(
+    return _with_reference(DPOTrainer)(
         model=setup.model,
         args=arguments,
         train_dataset=Dataset.from_list(rows),
@@ -66,6 +66,29 @@ def make_trainer(setup: Setup) -> Any:  # noqa: ANN401 - a trl DPOTrainer
         peft_config=lora(hyper),
         callbacks=setup.callbacks,
     )
+
+
+def _with_reference(trainer: Any) -> Any:  # noqa: ANN401 - trl's class, and ours of it
+    """A DPOTrainer that keeps the reference's numbers with the examples.
+
+    trl's own hands them on in a temporary file of the first process, which the others do not find.
+    """
+    import torch
+    from torch.utils.data import DataLoader
+
+    class Trainer(trainer):  # type: ignore[misc]  # trl has no types
+        def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:  # noqa: ANN401
+            del name
+            loader = self.accelerator.prepare(
+                DataLoader(dataset, batch_size=batch_size, collate_fn=self.data_collator, shuffle=False)
+            )
+            gather = self.accelerator.gather_for_metrics
+            parts = [gather(self.compute_ref_log_probs(self.model, batch)) for batch in loader]  # (batch,) each
+            for column, of in zip(("ref_chosen_logps", "ref_rejected_logps"), zip(*parts, strict=True), strict=True):
+                dataset = dataset.add_column(column, torch.cat(of).tolist())
+            return dataset
+
+    return Trainer
 
 
 def measures(logs: Mapping[str, float]) -> tuple[float | None, float | None]:

@@ -26,7 +26,7 @@ def unusable(example: Example) -> str | None:
 
 def peak_bytes(sizes: Sizes, hyper: Hyper, longest_tokens: int) -> int:
     """One row per example."""
-    return train_peak_bytes(sizes, hyper.pairs_per_batch, min(longest_tokens, hyper.max_length_tokens))
+    return train_peak_bytes(sizes, hyper.batch, min(longest_tokens, hyper.max_length_tokens))
 
 
 def make_trainer(setup: Setup) -> Any:  # noqa: ANN401 - a trl SFTTrainer
