@@ -38,6 +38,8 @@ class House:
         self.started_at = time.time()
         self.clock: Callable[[], float] = time.time
         self.phase, self.troubles = "ready", ()
+        self.settings = Settings(port=0)
+        self.draining: str | None = None
         self.store = Store(home.state_db)
         self.machine = JobMachine(self.store)
         self.inbox = Inbox(home)
@@ -60,10 +62,15 @@ class House:
     # -- the facade --
     def pulse(self) -> Pulse:
         live = self.store.live_jobs()
-        return Pulse(self.phase, tuple(self.troubles), 0, len(live), self.inbox.intake.fresh)
+        return Pulse(self.phase, tuple(self.troubles), 0, len(live), self.inbox.intake.fresh, self.draining)
 
-    def job(self, job_id: str) -> Job | None:
-        return self.store.job(job_id)
+    @property
+    def state(self) -> Store:
+        return self.store
+
+    def drain(self, why: str) -> str:
+        self.draining = self.draining or f"drain-{len(why)}"
+        return self.draining
 
     def submit(self, request: JobRequest, cause: str) -> tuple[Job, bool]:
         return submit(self.store, request, self.clock(), cause)
