@@ -6,8 +6,10 @@ from aiohttp import web
 
 from reactord.http.facade import Facade
 from reactord.http.guards import FACADE, LIMITS, Limits, errors_are_json, from_this_machine
+from reactord.http.routes.lifecycle import PROOFS
 from reactord.http.stream import STREAMS, Streams
 from reactord.http.table import ROUTES
+from reactord.managed import Proofs
 
 #: of one body, after decompression: ten thousand experiences inline (contract/body.md 0.8)
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -17,6 +19,7 @@ def build(facade: Facade) -> web.Application:
     """The application. It answers /health before `facade` is ready, and everything else afterwards."""
     app = web.Application(middlewares=[errors_are_json, from_this_machine], client_max_size=MAX_BODY_BYTES)
     app[FACADE], app[LIMITS], app[STREAMS] = facade, Limits(), Streams()
+    app[PROOFS] = Proofs()
     app.on_shutdown.append(_end_streams)
     for route in ROUTES:
         route.mount(app.router)
