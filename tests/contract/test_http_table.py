@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
@@ -12,6 +13,7 @@ from support.http_daemon import house_in, served
 from reactord.http.openapi import document
 from reactord.http.table import ROUTES
 
+ROOT = Path(__file__).parents[2]
 #: a good body for each POST
 GOOD = {
     "/lifecycle/handshake": {"supervisor_epoch": 1, "required_capabilities": ["training"]},
@@ -131,3 +133,9 @@ async def test_the_document_is_served_and_is_the_table(house):
     assert not re.search(r"(?:src|href)=\"(?:https?:)?//", page)
     for route in ROUTES:
         assert route.path in page
+
+
+def test_the_table_in_the_docs_is_this_one():
+    written = (ROOT / "docs/http.md").read_text()
+    rows = [f"| `{route.method}` | `{route.path}` | {route.does} |" for route in ROUTES]
+    assert [line for line in written.splitlines() if line.startswith(("| `GET`", "| `POST`"))] == rows
