@@ -148,7 +148,7 @@ class _Daemon:
             ingest = group.create_task(in_thread(inbox.run), name="ingest")
             presence = group.create_task(public.run(), name="presence")
             work = group.create_task(self._work(public, inbox, sidecar), name="jobs")
-            await stop.wait()
+            await _asked_to_leave(stop, sidecar)
             log.info("stopping")
             public.phase = "stopping"
             sidecar.leave()
@@ -218,6 +218,16 @@ class _Daemon:
             "experience_threshold": self.settings.experience_threshold,
         }
         durable.publish(self.home.daemon_note, orjson.dumps(note))
+
+
+async def _asked_to_leave(stop: asyncio.Event, sidecar: Sidecar) -> None:
+    """Until a signal, or a drain of which nothing is at work any more."""
+    waits = [asyncio.create_task(stop.wait()), asyncio.create_task(sidecar.drained())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def _obey(commands: Commands, ended: threading.Event) -> None:

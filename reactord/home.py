@@ -150,6 +150,11 @@ class Home:
         return self.reactor / "prime_lease.json"
 
     @property
+    def schedules(self) -> Path:
+        """The times for training that were asked for besides the settings."""
+        return self.reactor / "schedules.json"
+
+    @property
     def ledger(self) -> Path:
         return self.reactor / "ledger"
 

@@ -8,7 +8,9 @@ from typing import Protocol
 
 from reactord.home import Home
 from reactord.jobs.triggers import JobRequest
-from reactord.ledger.state import Job
+from reactord.ledger.state import Job, State
+from reactord.schedule import Schedule
+from reactord.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,17 +22,24 @@ class Pulse:
     active_jobs: int = 0
     queued_jobs: int = 0
     pending_experiences: int = 0  # records that no dataset has looked at
+    draining: str | None = None  # the id of the drain, while no new work is admitted
 
 
 class Facade(Protocol):
-    """The daemon as the routes see it. All but `pulse` and the constants may be asked only while it is ready."""
+    """The daemon as the routes see it. What says so may be asked only while it is ready: else EnvironmentTrouble."""
 
     @property
     def home(self) -> Home: ...
     @property
+    def settings(self) -> Settings: ...
+    @property
     def version(self) -> str: ...
     @property
     def started_at(self) -> float: ...
+    @property
+    def state(self) -> State:
+        """Jobs, models and events, to be read; only while ready."""
+        ...
 
     def clock(self) -> float:
         """Epoch seconds."""
@@ -38,16 +47,33 @@ class Facade(Protocol):
 
     def pulse(self) -> Pulse: ...
 
-    def job(self, job_id: str) -> Job | None: ...
-
     def submit(self, request: JobRequest, cause: str) -> tuple[Job, bool]:
-        """Queue a job, idempotent by its id; (the job, whether it is new)."""
+        """Queue a job, idempotent by its id; (the job, whether it is new). Only while ready."""
         ...
 
     def cancel(self, job_id: str) -> Job | None:
-        """Cancel a live job; a finished one stays as it is. None: there is no such job."""
+        """Cancel a live job; a finished one stays as it is. None: there is no such job. Only while ready."""
         ...
 
     def offer(self, format_name: str, name: str, raw: bytes) -> Future[int]:
         """Take bytes in; the result, how many records are new, comes once they are durable."""
+        ...
+
+    def restore(self, version: str | None) -> Job:
+        """Put an older version before Prime, or the one before (None). Raises BadRequest. Only while ready."""
+        ...
+
+    def schedule(self) -> Schedule:
+        """The times for training. Only while ready."""
+        ...
+
+    def ask_for(self, name: str, cron: str | None) -> None:
+        """Another time for training, or one less (None). Raises BadRequest. Only while ready."""
+        ...
+
+    def drain(self, why: str) -> str:
+        """Take no new work, checkpoint what runs, and leave.
+
+        Returns the id of the drain; asking again changes nothing.
+        """
         ...

@@ -8,16 +8,17 @@ token: nine of ten Body clients cannot send one (contract/body.md 0.6).
 from __future__ import annotations
 
 import logging
+import math
 import re
-from collections.abc import Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from reactord.errors import BadInput, EnvironmentTrouble
 from reactord.http.facade import Facade
-from reactord.http.intake import TooLarge
+from reactord.http.refusals import Conflict, Forbidden, NotThere, TooLarge
 from reactord.http.views import encode
 from reactord.jobs.machine import IllegalTransition
 
@@ -30,8 +31,8 @@ RETRY_AFTER_S = 2
 LOOPBACK = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::(?P<port>[0-9]+))?", re.IGNORECASE)
 READING = ("GET", "HEAD")
 ENCODINGS = ("", "identity", "gzip", "deflate")
-#: answered in every phase
-ALWAYS = ("/health", "/api/health", "/health/ready")
+#: submissions of work: so many at once, and then so many a second. Body retries three times, and then gives a job up
+BURST, PER_S = 60, 5.0
 #: what aiohttp refuses by itself
 WORDS_OF = {
     404: "there is nothing at this path; see the README for the paths there are",
@@ -40,6 +41,9 @@ WORDS_OF = {
     413: "the body is too large; put the experiences into the drop-box and send `dataset_path`",
 }
 STATUS_OF: tuple[tuple[type[Exception], int], ...] = (
+    (NotThere, 404),
+    (Conflict, 409),
+    (Forbidden, 403),
     (TooLarge, 413),
     (BadInput, 400),
     (IllegalTransition, 409),
@@ -47,16 +51,41 @@ STATUS_OF: tuple[tuple[type[Exception], int], ...] = (
 )
 
 
-def answer(document: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+class Limits:
+    """How often work may be submitted: a bucket of BURST that fills at PER_S."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._left, self._at = float(BURST), clock()
+
+    def wait_s(self) -> int:
+        """Seconds until the next submission may come; 0: this one may, and counts."""
+        now = self._clock()
+        self._left, self._at = min(float(BURST), self._left + (now - self._at) * PER_S), now
+        if self._left < 1:
+            return math.ceil((1 - self._left) / PER_S)
+        self._left -= 1
+        return 0
+
+
+LIMITS: web.AppKey[Limits] = web.AppKey("limits", Limits)
+
+
+def answer(document: object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """A JSON answer with a Content-Length."""
     return web.Response(body=encode(document), status=status, headers=headers, content_type="application/json")
 
 
-def refuse(status: int, words: str, **headers: str) -> web.Response:
-    """An error; the words end with what to do next."""
+def refuse(status: int, words: str, details: Sequence[str] = (), **headers: str) -> web.Response:
+    """An error; the words end with what to do next, and that is the hint."""
     if status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    return answer({"error": words}, status, headers)
+    return answer({"error": words, "details": list(details), "hint": hint_of(words)}, status, headers)
+
+
+def hint_of(words: str) -> str:
+    """What to do next: behind the last semicolon of the words, or their last sentence."""
+    return re.split(r"; |(?<=[.)]) (?=[A-Z])", words)[-1]
 
 
 @web.middleware
@@ -69,7 +98,8 @@ async def errors_are_json(request: web.Request, handler: Handler) -> web.StreamR
         allowed = {"Allow": refusal.headers["Allow"]} if "Allow" in refusal.headers else {}
         return refuse(refusal.status, words, **allowed)
     except tuple(kind for kind, _ in STATUS_OF) as trouble:
-        return refuse(next(status for kind, status in STATUS_OF if isinstance(trouble, kind)), str(trouble))
+        status = next(status for kind, status in STATUS_OF if isinstance(trouble, kind))
+        return refuse(status, str(trouble), getattr(trouble, "details", ()))
     except Exception:  # the boundary of a request
         log.exception("%s %s failed", request.method, request.path)
         return refuse(500, "this is a bug in reactord; see `reactord logs`")
@@ -90,13 +120,4 @@ async def from_this_machine(request: web.Request, handler: Handler) -> web.Strea
             return refuse(415, "the body must be JSON; send it with Content-Type: application/json")
         if request.headers.get("Content-Encoding", "").lower() not in ENCODINGS:
             return refuse(415, "this Content-Encoding is not read; send gzip, or no encoding")
-    return await handler(request)
-
-
-@web.middleware
-async def only_when_ready(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """While the ledger is being recovered, and while we leave, only the health is known; wrong paths stay wrong."""
-    phase = request.app[FACADE].pulse().phase
-    if phase != "ready" and request.path not in ALWAYS and request.match_info.http_exception is None:
-        return refuse(503, f"reactord is {phase}; ask again in {RETRY_AFTER_S} s")
     return await handler(request)

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from reactord.errors import BadInput, BadRequest
+from reactord.errors import BadRequest
 from reactord.formats import FORMATS
-from reactord.formats.records import load, load_object
+from reactord.formats.records import load
 from reactord.home import Home
+from reactord.http.bodies import Body
+from reactord.http.refusals import BadFields, TooLarge
 from reactord.jobs.triggers import LANGUAGE, JobRequest, new_job_id
 from reactord.jobspec import Hyper
 
@@ -37,14 +39,8 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-class TooLarge(BadInput):
-    """More than we take at once."""
-
-
-class _StartBody(BaseModel):
+class StartBody(Body):
     """The keys we read. Body sends others too (epochs, checkpoint_*): steps, not epochs, are planned here."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
     job_id: str | None = None
     model_type: Annotated[str, Field(max_length=64)] = "llm"
@@ -77,10 +73,12 @@ class Documents:
     items: int
 
 
-def understand(raw: bytes, now: float) -> Order:
-    """Read the body of POST /api/training/start. Raises BadInput."""
+def understand(body: StartBody, now: float, *, delegated: bool = True) -> Order:
+    """What the body of POST /api/training/start asks for. Raises BadInput.
+
+    `delegated`: whoever asked may hold the training slot on our behalf; who merely triggers does not (body.md 5.1).
+    """
     try:
-        body = _StartBody.model_validate(load_object(raw))
         if (body.experiences is not None) + (body.dataset_path is not None) > 1:
             raise BadRequest("send either `experiences` or `dataset_path`, not both")
         if body.use_dropbox and body.dataset_path is None:
@@ -88,7 +86,7 @@ def understand(raw: bytes, now: float) -> Order:
         hyper, ignored = _known_numbers(body.config or {})
         job = JobRequest(
             job_id=new_job_id(now) if body.job_id is None else body.job_id,
-            born_of="cli" if body.source == COMMAND_LINE else "http",
+            born_of="cli" if body.source == COMMAND_LINE else "http" if delegated else "runner",
             model_type=body.model_type,
             recipe=body.recipe,
             priority=body.priority,
@@ -97,9 +95,7 @@ def understand(raw: bytes, now: float) -> Order:
             needs_dataset=body.needs_dataset,
         )
     except ValidationError as invalid:
-        first = invalid.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadRequest(f"`{where}`: {first['msg']}; correct it and send the request again") from None
+        raise BadFields(invalid) from None
     if job.model_type in TYPED_HEADS:
         raise BadRequest(
             f"model_type `{job.model_type}`: typed heads are not in this version; the experiences were not taken."

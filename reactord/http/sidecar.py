@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sqlite3
 import time
+import uuid
 from concurrent.futures import Future
 
 from reactord.errors import EnvironmentTrouble
@@ -14,12 +17,17 @@ from reactord.http.listen import Listening, serve
 from reactord.http.stream import STREAMS
 from reactord.ipc.inbox import Inbox
 from reactord.jobs.driver import Driver
+from reactord.jobs.restoring import restoring
 from reactord.jobs.stages import Services
-from reactord.jobs.states import State
+from reactord.jobs.states import State as JobState
 from reactord.jobs.triggers import JobRequest
-from reactord.ledger.state import Job
+from reactord.ledger.state import Job, State
 from reactord.public import Public
+from reactord.schedule import Schedule
 from reactord.settings import Settings
+
+#: a deployment may need that long; whoever drains us waits 30 s
+DRAIN_S = 25.0
 
 
 class Sidecar:
@@ -28,7 +36,9 @@ class Sidecar:
     def __init__(self, settings: Settings, home: Home, inbox: Inbox, public: Public) -> None:
         self.home, self.clock = home, time.time
         self.version, self.started_at = public.version, public.started_at
-        self._settings, self._inbox, self._public = settings, inbox, public
+        self.settings, self._inbox, self._public = settings, inbox, public
+        self._drain: str | None = None
+        self._draining = asyncio.Event()
         self._services: Services | None = None
         self._driver: Driver | None = None
         self._app = build(self)
@@ -37,11 +47,11 @@ class Sidecar:
     @property
     def port(self) -> int:
         """The port we listen on, which may differ from the one in the settings (0)."""
-        return self._listening.port if self._listening else self._settings.port
+        return self._listening.port if self._listening else self.settings.port
 
     async def start(self) -> None:
         """Listen. Raises PortInUse."""
-        self._listening = await serve(self._settings, self._app)
+        self._listening = await serve(self.settings, self._app)
 
     def ready(self, services: Services, driver: Driver) -> None:
         """Recovery is over."""
@@ -60,16 +70,17 @@ class Sidecar:
     def pulse(self) -> Pulse:
         troubles, phase = tuple(self._public.troubles()), self._public.phase
         if self._services is None:
-            return Pulse("stopping" if phase == "stopping" else "starting", troubles)
+            return Pulse("stopping" if phase == "stopping" else "starting", troubles, draining=self._drain)
         try:
             live = self._services.store.live_jobs()
         except sqlite3.Error as trouble:  # a broken disk must not make us look dead
-            return Pulse("ready", (*troubles, f"state.db: {trouble}"))
-        queued = sum(job.state == State.QUEUED for job in live)
-        return Pulse("ready", troubles, len(live) - queued, queued, self._inbox.intake.fresh)
+            return Pulse("ready", (*troubles, f"state.db: {trouble}"), draining=self._drain)
+        queued = sum(job.state == JobState.QUEUED for job in live)
+        return Pulse("ready", troubles, len(live) - queued, queued, self._inbox.intake.fresh, self._drain)
 
-    def job(self, job_id: str) -> Job | None:
-        return self._open()[0].store.job(job_id)
+    @property
+    def state(self) -> State:
+        return self._open()[0].store
 
     def submit(self, request: JobRequest, cause: str) -> tuple[Job, bool]:
         return self._open()[1].submit(request, cause)
@@ -79,6 +90,34 @@ class Sidecar:
 
     def offer(self, format_name: str, name: str, raw: bytes) -> Future[int]:
         return self._inbox.offer(format_name, name, raw)
+
+    def restore(self, version: str | None) -> Job:
+        services, driver = self._open()
+        request, facts = restoring(services.store, version, "http", self.clock())
+        return driver.submit(request, f"{facts['restores']} is wanted again", facts)[0]
+
+    def schedule(self) -> Schedule:
+        return self._open()[1].births.schedule
+
+    def ask_for(self, name: str, cron: str | None) -> None:
+        self._open()[1].births.ask(name, cron)
+
+    def drain(self, why: str) -> str:
+        if self._drain is None:
+            self._drain = uuid.uuid4().hex
+            driver = self._open()[1]
+            driver.drain(why)
+            driver.checkpoint(why)
+            self._draining.set()
+        return self._drain
+
+    async def drained(self) -> None:
+        """Until somebody drained us and nothing is at work any more, or DRAIN_S later."""
+        await self._draining.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while self._driver and self._driver.running:
+                    await asyncio.sleep(0.1)
 
     def _open(self) -> tuple[Services, Driver]:
         if self._services is None or self._driver is None:

@@ -19,9 +19,10 @@ from typing import Any
 
 from aiohttp import web
 
+from reactord.errors import EnvironmentTrouble
 from reactord.http import views
 from reactord.http.facade import Facade
-from reactord.http.guards import FACADE, refuse
+from reactord.http.route import Ask
 from reactord.jobs.states import LIVE
 from reactord.workdir import WorkDir, parse_progress
 
@@ -86,7 +87,7 @@ async def updates(facade: Facade, job_id: str, after: int | None) -> AsyncIterat
     follower = Follower(WorkDir(facade.home.jobs / job_id).progress_path)
     seen, shown = views.Seen(), None
     while True:
-        job = facade.job(job_id)
+        job = facade.state.job(job_id)
         if job is None:
             yield 0, views.unknown(job_id)
             return
@@ -112,11 +113,12 @@ def framed(number: int, status: views.Status, *, sse_only: bool) -> bytes:
     return event if sse_only else line + b"\n" + event
 
 
-async def stream(request: web.Request) -> web.StreamResponse:
+async def stream(ask: Ask) -> web.StreamResponse:
     """GET /api/training/stream/{job_id}."""
-    facade, streams = request.app[FACADE], request.app[STREAMS]
+    facade, request = ask.facade, ask.request
+    streams = request.app[STREAMS]
     if streams.open >= MAX_STREAMS:
-        return refuse(503, f"{MAX_STREAMS} streams are open; close one, or poll /api/training/status")
+        raise EnvironmentTrouble(f"{MAX_STREAMS} streams are open; close one, or poll /api/training/status")
     response = web.StreamResponse(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
     response.content_type = "text/event-stream"
     streams.open += 1

@@ -29,7 +29,6 @@ from reactord.prime.manifest import Release
 from reactord.prime.snapshot import STATE_FRESH_S, PrimeSnapshot, look
 from reactord.prime.template import family_of
 from reactord.threads import in_thread
-from reactord.workdir import WorkDir
 
 POLL_S = 0.5
 
@@ -45,7 +44,7 @@ async def work(services: Services, job: Job) -> Next:
         release = _release(services, job, kept)
         if "previous" not in job.facts:  # written down before the link moves, so that a rollback knows the way
             job = services.machine.learn(job, services.clock(), previous=place.current(target))
-        placed = await in_thread(_place, job.fence, release, target, drop)
+        placed = await in_thread(_place, job, release, target, drop)
     except BadInput as refused:
         return Next("fail", str(refused), {"error": type(refused).__name__})
     row = models.known(services.store, job)
@@ -61,11 +60,13 @@ async def work(services: Services, job: Job) -> Next:
     return _finish(services, job, release, placed, found)
 
 
-def _place(fence: int, release: Release, target: Path, drop: Path) -> Path:
-    """Place and promote, unless a newer deployment did in the meantime."""
-    with turn.taken(target, fence):
+def _place(job: Job, release: Release, target: Path, drop: Path) -> Path:
+    """Place and promote, unless a newer deployment did in the meantime; what is taken back goes out of sight."""
+    with turn.taken(target, job.fence):
         placed = place.place(release, target, drop)
         place.promote(release, target)
+        if job.facts.get("rolls_back") and (before := job.facts["previous"]):
+            place.rollback(target, drop, rejected=Path(before).stem, target=placed.name, again=None)
     return placed
 
 
@@ -134,14 +135,14 @@ def _release(services: Services, job: Job, kept: Path) -> Release:
         source=kept,
         sha256=facts["sha256"],
         model_id=facts["model_id"],
-        version=for_prime(facts["version"], job.created_at),
+        version=for_prime(facts["version"], job.created_at, "rollback" if "restores" in facts else "auto"),
         training_run_id=job.id,
         base_model=str(base["name"]),
         quantization=kept.stem,
         template=family_of(base["chat_template"]),
         metrics=_metrics(job),
         created_at=job.created_at,
-        training_config={"recipe": WorkDir(services.home.jobs / job.id).spec().recipe, "dataset": facts["dataset"]},
+        training_config={"recipe": models.spec_of(services.home, job).recipe, "dataset": facts["dataset"]},
     )
 
 

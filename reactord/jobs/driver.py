@@ -16,18 +16,17 @@ from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from reactord.errors import EnvironmentTrouble
-from reactord.jobs import deploying, exporting, needing, preflight, reserving, tidying, training
-from reactord.jobs.attempts import DAY_S, Cause
+from reactord.jobs import admitting, deploying, exporting, needing, reserving, tidying, training
+from reactord.jobs.attempts import Cause
 from reactord.jobs.births import Births
 from reactord.jobs.machine import FencedOff, IllegalTransition
 from reactord.jobs.nights import time_is_up
 from reactord.jobs.queue import PLACING, next_job
-from reactord.jobs.stages import ENVIRONMENT_PATIENCE_S, Next, Services, will_pass
+from reactord.jobs.stages import ENVIRONMENT_PATIENCE_S, Next, Services, time_limits_s, will_pass
 from reactord.jobs.states import LIVE, State
 from reactord.jobs.triggers import JobRequest, submit
 from reactord.jobs.worker_process import bury, is_working, rss_bytes
 from reactord.ledger.state import Job
-from reactord.settings import Settings
 from reactord.workdir import WorkDir
 
 log = logging.getLogger("reactord.jobs")
@@ -38,10 +37,6 @@ LOOK_EVERY_S = 1.0
 CHECKPOINT_PAUSE_S = 30.0
 #: a disk that refused is asked again after so long
 TROUBLE_S = 5.0
-#: a job for which the disk has no room is looked at again so often
-ROOM_EVERY_S = 60.0
-#: what the stages of a state may take together beyond their own deadlines
-SLACK_S = 600.0
 
 Work = Callable[[Services, Job], Coroutine[Any, Any, Next]]
 WORK: dict[str, Work] = {
@@ -83,9 +78,9 @@ class Driver:
         return next(iter(self._driven), None)
 
     # -- asked for from outside --------------------------------------------------------------------------------------
-    def submit(self, request: JobRequest, cause: str) -> tuple[Job, bool]:
+    def submit(self, request: JobRequest, cause: str, facts: dict[str, Any] | None = None) -> tuple[Job, bool]:
         """Queue a job (idempotent by its id)."""
-        job, new = submit(self.services.store, request, self.services.clock(), cause)
+        job, new = submit(self.services.store, request, self.services.clock(), cause, facts)
         if new:
             self._born(job)
         return job, new
@@ -297,7 +292,7 @@ class Driver:
         fenced_off = False
         try:
             if job.state == State.QUEUED:
-                job = self._admit(job)
+                job = await self._admit(job)
             elif job.id not in self._known:  # of an earlier life, which may only be asleep: it commits nothing
                 fence = await reserving.next_fence(self.services)
                 job = self.services.machine.refence(job, self.services.clock(), fence)
@@ -317,19 +312,15 @@ class Driver:
             if alone and (fenced_off or job.state not in LIVE or job.state == State.QUEUED):
                 await self.services.slot.release()
 
-    def _admit(self, job: Job) -> Job:
-        """Begin, unless it waited too long, or would write more than the disk can take."""
-        now, settings = self.services.clock(), self.services.settings
+    async def _admit(self, job: Job) -> Job:
+        """Begin, or learn why not."""
+        now = self.services.clock()
         if job.id in self._stops:
             return self._fire(job, self._stops[job.id])
-        if now - job.created_at > settings.queue_deadline_s and not job.facts.get("nights"):
-            days = settings.queue_deadline_s / DAY_S
-            words = f"it waited in the queue for {days:.1f} days ({job.cause}); mend that and ask again: reactord train"
-            return self._fire(job, Next("fail", words, {"end_reason": Cause.DEADLINE}))
-        if lacking := preflight.lacks_room(self.services, job):
-            facts = {"end_reason": Cause.DISK_FULL, "not_before": now + ROOM_EVERY_S}
-            return self.services.machine.learn(job, now, because=lacking, **facts)
-        return self._fire(job, Next("admit", "its turn"))
+        found = await admitting.look(self.services, job, now)
+        if isinstance(found, Next):
+            return self._fire(job, found)
+        return self.services.machine.learn(job, now, because=found.why, **found.facts)
 
     def _may_place(self, job: Job) -> bool:
         """One at a time is judged and deployed; the others wait in their state until it is their turn."""
@@ -373,7 +364,7 @@ class Driver:
 
     async def _in_time(self, job: Job) -> Next:
         """The work of a state. What is not done in time is shown as a trouble, and done again from its start."""
-        limit_s = _limits_s(self.services.settings)[State(job.state)]
+        limit_s = time_limits_s(self.services.settings)[State(job.state)]
         try:
             async with asyncio.timeout(limit_s) as clock:
                 return await WORK[job.state](self.services, job)
@@ -410,16 +401,6 @@ class Driver:
         if moved.state not in LIVE:
             self._tidy(moved)
         return moved
-
-
-def _limits_s(settings: Settings) -> dict[State, float]:
-    """How long the work of each state may take: its stages (which have deadlines of their own), and a bit."""
-    return {
-        State.RESERVING: settings.training_slot_timeout_s + SLACK_S,
-        State.TRAINING: settings.prepare_deadline_s + settings.train_deadline_s + SLACK_S,
-        State.EXPORTING: settings.export_deadline_s + settings.judge_deadline_s + SLACK_S,
-        State.DEPLOYING: settings.deploy_deadline_s,
-    }
 
 
 def _bug(job: Job, error: Exception) -> Next:

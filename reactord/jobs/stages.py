@@ -20,6 +20,7 @@ from reactord.jobs.leasing import Leasing
 from reactord.jobs.machine import JobMachine
 from reactord.jobs.neighbours import spare_beside
 from reactord.jobs.slot import Slot
+from reactord.jobs.states import State
 from reactord.jobs.surveying import policy_of
 from reactord.jobs.worker_process import WorkerLost, WorkerProcess, bury, is_working
 from reactord.ledger.state import Job, Store
@@ -28,6 +29,8 @@ from reactord.workdir import Stage, WorkDir
 
 #: a trouble of the daemon itself (no disk) is waited for at most so long
 ENVIRONMENT_PATIENCE_S = DAY_S
+#: what the stages of a state may take together beyond their own deadlines
+SLACK_S = 600.0
 ENVIRONMENT_ERRNOS = frozenset({
     errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN,
     errno.EACCES, errno.EPERM,
@@ -134,6 +137,16 @@ async def _kept(services: Services, job: Job, workdir: WorkDir, stage: Stage) ->
 
 def _learn(services: Services, workdir: WorkDir, stage: Stage, measured_bytes: int, *, killed: bool) -> None:
     learn_peak(services.home, services.store, workdir, stage, measured_bytes, now=services.clock(), killed=killed)
+
+
+def time_limits_s(settings: Settings) -> dict[State, float]:
+    """How long the work of each state may take: its stages (which have deadlines of their own), and a bit."""
+    return {
+        State.RESERVING: settings.training_slot_timeout_s + SLACK_S,
+        State.TRAINING: settings.prepare_deadline_s + settings.train_deadline_s + SLACK_S,
+        State.EXPORTING: settings.export_deadline_s + settings.judge_deadline_s + SLACK_S,
+        State.DEPLOYING: settings.deploy_deadline_s,
+    }
 
 
 def limits_of(settings: Settings, stage: Stage) -> Limits:

@@ -67,7 +67,7 @@ async def test_a_web_page_may_start_and_cancel_nothing(house, origin):
         for path in (START, "/api/training/cancel/a1"):
             status, _ = await at.post(path, data=b"{}", headers={**JSON, "Origin": origin})
             assert status == 403
-    assert house.job("a1").state == "queued"
+    assert house.store.job("a1").state == "queued"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ async def test_a_bug_is_a_500_without_a_word_of_it_and_is_logged(house, monkeypa
     def bug(_):
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(house, "job", bug)
+    monkeypatch.setattr(house.store, "job", bug)
     with caplog.at_level(logging.ERROR, logger="reactord.http"):
         async with served(house) as at:
             status, reply = await at.get("/api/training/status/a1")

@@ -55,7 +55,7 @@ async def test_the_inline_form_queues_a_job_and_its_experiences_are_durable_befo
     assert (reply["experiences"], reply["experiences_new"]) == (3, 3)
     assert isinstance(reply["started_at"], float)
     assert set(reply["ignored"]) == {"learning_rate", "optimizer"}
-    job = house.job(BODY["job_id"])
+    job = house.store.job(BODY["job_id"])
     assert job.request["hyper"] == {"max_steps": 12.0}
     assert (job.request["born_of"], job.request["model_type"], job.request["experiences"]) == ("http", "nlu", 3)
 
@@ -134,7 +134,7 @@ async def test_a_ledger_that_cannot_write_is_a_503_that_says_so_and_queues_nothi
 
 
 async def test_a_ledger_that_does_not_answer_is_not_waited_for_for_ever(house, monkeypatch):
-    monkeypatch.setattr("reactord.http.app.TAKE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("reactord.http.offering.TIMEOUT_S", 0.05)
     monkeypatch.setattr(house, "offer", lambda *_: Future())
     async with served(house) as at:
         status, reply = await at.post(START, BODY)
@@ -227,7 +227,7 @@ async def test_a_body_that_is_no_gzip_is_a_400(house, raw):
 
 
 async def test_a_body_that_dribbles_in_is_not_waited_for_for_ever(house, monkeypatch):
-    monkeypatch.setattr("reactord.http.app.BODY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("reactord.http.bodies.TIMEOUT_S", 0.1)
     async with served(house) as at:
         reader, writer = await asyncio.open_connection("127.0.0.1", at.port)
         writer.write(

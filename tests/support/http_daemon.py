@@ -20,9 +20,12 @@ from reactord.http.app import build
 from reactord.http.facade import Pulse
 from reactord.http.listen import serve
 from reactord.ipc.inbox import Inbox
+from reactord.jobs import timetable
 from reactord.jobs.machine import JobMachine
+from reactord.jobs.restoring import restoring
 from reactord.jobs.triggers import JobRequest, submit
 from reactord.ledger.state import Job, Store
+from reactord.schedule import Schedule
 from reactord.settings import Settings
 from reactord.workdir import WorkDir
 
@@ -38,6 +41,8 @@ class House:
         self.started_at = time.time()
         self.clock: Callable[[], float] = time.time
         self.phase, self.troubles = "ready", ()
+        self.settings = Settings(port=0)
+        self.draining: str | None = None
         self.store = Store(home.state_db)
         self.machine = JobMachine(self.store)
         self.inbox = Inbox(home)
@@ -60,10 +65,25 @@ class House:
     # -- the facade --
     def pulse(self) -> Pulse:
         live = self.store.live_jobs()
-        return Pulse(self.phase, tuple(self.troubles), 0, len(live), self.inbox.intake.fresh)
+        return Pulse(self.phase, tuple(self.troubles), 0, len(live), self.inbox.intake.fresh, self.draining)
 
-    def job(self, job_id: str) -> Job | None:
-        return self.store.job(job_id)
+    @property
+    def state(self) -> Store:
+        return self.store
+
+    def restore(self, version: str | None) -> Job:
+        request, facts = restoring(self.store, version, "http", self.clock())
+        return submit(self.store, request, self.clock(), "a test says so", facts)[0]
+
+    def schedule(self) -> Schedule:
+        return timetable.schedule_of(self.settings, timetable.asked(self.home))
+
+    def ask_for(self, name: str, cron: str | None) -> None:
+        timetable.ask(self.home, self.settings, name, cron)
+
+    def drain(self, why: str) -> str:
+        self.draining = self.draining or f"drain-{len(why)}"
+        return self.draining
 
     def submit(self, request: JobRequest, cause: str) -> tuple[Job, bool]:
         return submit(self.store, request, self.clock(), cause)

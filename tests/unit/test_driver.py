@@ -13,8 +13,8 @@ import pytest
 from support.job_world import World, make_base, make_dataset
 
 from reactord.errors import EnvironmentTrouble
+from reactord.jobs import admitting, exporting, preflight, tidying, training
 from reactord.jobs import driver as module
-from reactord.jobs import exporting, preflight, tidying, training
 from reactord.jobs.stages import ENVIRONMENT_PATIENCE_S, Next
 from reactord.jobs.states import State
 from reactord.jobspec import JobSpec
@@ -292,7 +292,7 @@ async def test_a_job_that_would_fill_the_disk_is_not_even_begun_until_there_is_r
     assert "make room, the job goes on by itself" in job.cause
     free[0] = 10**15
 
-    world.clock.now += module.ROOM_EVERY_S
+    world.clock.now += admitting.ROOM_EVERY_S
 
     assert (await world.until_over()).state == "completed"
 

@@ -11,9 +11,12 @@ import pytest
 
 from reactord.errors import BadInput
 from reactord.formats import FORMATS, Record
+from reactord.formats.records import load_object
 from reactord.home import Home
 from reactord.http import intake
-from reactord.http.intake import TooLarge, documents, understand
+from reactord.http.bodies import checked
+from reactord.http.intake import StartBody, documents, understand
+from reactord.http.refusals import TooLarge
 
 
 @pytest.fixture
@@ -23,8 +26,12 @@ def home(tmp_path):
     return home
 
 
+def _understood(raw: bytes, now: float = 0.0) -> intake.Order:
+    return understand(checked(StartBody, load_object(raw)), now)
+
+
 def order(**body: Any) -> intake.Order:
-    return understand(json.dumps({"job_id": "a1", "model_type": "llm"} | body).encode(), now=0.0)
+    return _understood(json.dumps({"job_id": "a1", "model_type": "llm"} | body).encode())
 
 
 def _zipped(raw: bytes) -> bytes:
@@ -74,7 +81,7 @@ def identities(raw: list[bytes]) -> list[str]:
 )
 def test_a_request_that_makes_no_sense_is_refused_in_words(raw, words):
     with pytest.raises(BadInput, match=words) as refused:
-        understand(raw, now=0.0)
+        _understood(raw)
     assert len(str(refused.value)) < 500
 
 
@@ -105,18 +112,17 @@ def test_a_request_may_say_which_data_its_job_waits_for():
 
 
 def test_a_job_without_an_id_gets_one_and_the_command_line_is_told_from_body():
-    understood = understand(b'{"source": "reactord-cli"}', now=1234.0)
+    understood = _understood(b'{"source": "reactord-cli"}', now=1234.0)
     assert understood.job.job_id.startswith("job-1234-")
     assert understood.job.born_of == "cli"
     assert understood.job.model_type == "llm"
 
 
 def test_of_a_foreign_config_only_our_numbers_in_their_bounds_are_used():
-    understood = understand(
+    understood = _understood(
         b'{"config": {"max_steps": 12, "learning_rate": NaN, "beta": 11, "lora_rank": "8", "sft_weight": true,'
         b' "pairs_per_step": 2.5, "max_length_tokens": 1e400, "keep_checkpoints": 1%s, "optimizer": "adam"}}'
-        % (b"0" * 400),
-        now=0.0,
+        % (b"0" * 400)
     )
     assert understood.job.hyper == {"max_steps": 12}
     assert set(understood.ignored) == {
@@ -275,4 +281,4 @@ def test_a_dropbox_file_that_grows_too_large_is_refused(home, pack, monkeypatch)
 
 def test_numbers_that_json_cannot_carry_again_do_not_stop_the_others(home):
     raw = b'{"job_id": "a1", "experiences": [{"n": %s, "x": NaN}]}' % (b"9" * 40)
-    assert identities(documents(understand(raw, now=0.0), home).parts) == ["a1:0"]
+    assert identities(documents(_understood(raw), home).parts) == ["a1:0"]

@@ -1,0 +1,69 @@
+"""What does a client send, and is it what it should be? Strict about what we read, patient with everything else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from reactord.errors import BadRequest
+from reactord.formats.records import load_object
+from reactord.http.refusals import BadFields
+
+TIMEOUT_S = 30.0
+#: what is larger is read in a thread: a loop that parses for 50 ms answers nobody
+LARGE_BYTES = 64 * 1024
+
+
+class Body(BaseModel):
+    """What a client sends: types are meant as they are written, what we do not know is somebody else's business."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+
+class Query(BaseModel):
+    """What stands behind the question mark: text, so numbers are read from it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Said(BaseModel):
+    """What we answer. More may be added to it, and nothing is taken away."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+async def body_of(model: type[BaseModel], request: web.Request, *, or_nothing: bool = False) -> BaseModel:
+    """The JSON object that a request carries. `or_nothing`: no bytes are an empty one.
+
+    Raises BadInput, and what aiohttp raises of a body that is too large or too slow.
+    """
+    raw = await _read(request) or (b"{}" if or_nothing else b"")
+    if len(raw) > LARGE_BYTES:
+        return await asyncio.to_thread(_understood, model, raw)
+    return _understood(model, raw)
+
+
+def _understood(model: type[BaseModel], raw: bytes) -> BaseModel:
+    return checked(model, load_object(raw))
+
+
+async def _read(request: web.Request) -> bytes:
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+    except web.RequestPayloadError as damage:
+        raise BadRequest(f"the body cannot be read ({damage}); send it again, whole") from None
+
+
+def checked(model: type[BaseModel], values: Mapping[str, Any]) -> BaseModel:
+    """The values as the model has them. Raises BadFields."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as invalid:
+        raise BadFields(invalid) from None

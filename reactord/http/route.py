@@ -1,0 +1,93 @@
+"""What is a route, and how does a request become a call of its handler?
+
+A route is a row of the table (table.py): what it does, what it reads, what it answers, who does it. The same row
+validates the request, writes its part of the OpenAPI document and names the handler, so the three cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from reactord.http.bodies import Said, body_of, checked
+from reactord.http.facade import Facade
+from reactord.http.guards import FACADE, LIMITS, RETRY_AFTER_S, answer, refuse
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request, understood."""
+
+    facade: Facade
+    request: web.Request
+    body: Any = None  # of the type that the route takes
+    query: Any = None  # of the type that the route asks with
+
+    def __getitem__(self, name: str) -> str:
+        """A part of the path."""
+        return self.request.match_info[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer that is not a plain 200."""
+
+    document: Mapping[str, Any] | Sequence[Any]
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Answer = Mapping[str, Any] | Sequence[Any] | Reply | web.StreamResponse
+Handler = Callable[[Ask], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row of the table."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    handler: Handler
+    does: str  # a sentence
+    takes: type[BaseModel] | None = None  # the JSON body
+    or_nothing: bool = False  # it may be left out
+    asks: type[BaseModel] | None = None  # the query
+    gives: Any = Said  # what a 200 says: a type that pydantic knows
+    media: str = "application/json"  # of a 200
+    also: Mapping[int, str] = field(default_factory=dict)  # other answers of its own
+    always: bool = False  # answered in every phase
+    leaving: bool = False  # answered while we leave, although it is a POST
+    costs: bool = False  # a submission: it counts against the rate
+
+    def mount(self, router: web.UrlDispatcher) -> None:
+        """Have the router call it."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return await _serve(self, request)
+
+        if self.method == "GET":
+            router.add_get(self.path, handle, allow_head=self.media == "application/json")
+        else:
+            router.add_post(self.path, handle)
+
+
+async def _serve(route: Route, request: web.Request) -> web.StreamResponse:
+    facade = request.app[FACADE]
+    if not route.always:
+        pulse = facade.pulse()
+        if pulse.phase != "ready":
+            return refuse(503, f"reactord is {pulse.phase}; ask again in {RETRY_AFTER_S} s")
+        if route.method == "POST" and pulse.draining and not route.leaving:
+            return refuse(503, "reactord is leaving and takes nothing more; send it again after its next start")
+    if route.costs and (wait_s := request.app[LIMITS].wait_s()):
+        return refuse(429, f"too many submissions; ask again in {wait_s} s", **{"Retry-After": str(wait_s)})
+    query = checked(route.asks, dict(request.query)) if route.asks else None
+    body = await body_of(route.takes, request, or_nothing=route.or_nothing) if route.takes else None
+    said = await route.handler(Ask(facade, request, body, query))
+    if isinstance(said, web.StreamResponse):
+        return said
+    return answer(said.document, said.status, said.headers) if isinstance(said, Reply) else answer(said)

@@ -1,0 +1,46 @@
+"""Which routes are there? All of them, in the order in which the documents show them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from aiohttp import web
+
+from reactord.http.openapi import document
+from reactord.http.page import page
+from reactord.http.route import Ask, Route
+from reactord.http.routes import data, life, lifecycle, models, runs, schedules, training, watching
+
+
+async def describe(ask: Ask) -> dict[str, Any]:
+    """For machines."""
+    return _document(ask.facade.version)
+
+
+async def show(ask: Ask) -> web.Response:
+    """For people."""
+    return web.Response(
+        text=page(_document(ask.facade.version)), content_type="text/html", headers=NOTHING_FROM_OUTSIDE
+    )
+
+
+@lru_cache(maxsize=1)
+def _document(version: str) -> dict[str, Any]:
+    return document(ROUTES, version)
+
+
+NOTHING_FROM_OUTSIDE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+
+ROUTES: tuple[Route, ...] = (
+    *life.ROUTES,
+    *lifecycle.ROUTES,
+    *watching.ROUTES,
+    *training.ROUTES,
+    *runs.ROUTES,
+    *data.ROUTES,
+    *models.ROUTES,
+    *schedules.ROUTES,
+    Route("GET", "/openapi.json", describe, "This table for machines.", gives={"type": "object"}, always=True),
+    Route("GET", "/docs", show, "This table for people.", gives={"type": "string"}, media="text/html", always=True),
+)
