@@ -62,9 +62,9 @@ def printable(name: str) -> str:
     )
 
 
-def claim_name(format_name: str, name: str, number: int) -> str:
-    """What a claimed file is called until the ledger has it."""
-    return f"{time.time_ns():020d}-{number:06d}~{format_name}~{printable(name)[-120:]}"
+def claim_name(format_name: str, name: str, number: int, at_ns: int | None = None) -> str:
+    """What a claimed file is called until the ledger has it; by when it was claimed, and the how manieth of this process."""
+    return f"{at_ns or time.time_ns():020d}-{number:06d}~{format_name}~{printable(name)[-120:]}"
 
 
 def form_and_name(claim: str) -> tuple[str, str]:
