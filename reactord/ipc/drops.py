@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import count, islice, takewhile
@@ -15,7 +16,7 @@ from itertools import count, islice, takewhile
 from reactord import durable
 from reactord.ipc import batch as batch_module
 from reactord.ipc import dropfile
-from reactord.ipc.batch import Batch, claim_name, document, form_and_name
+from reactord.ipc.batch import Batch, claim_name, document, form_and_name, known_as
 from reactord.ipc.doors import Entrance, OneFile, listed
 from reactord.ipc.handful import Handful, Waiting
 from reactord.kernels.drop_files import CHANGED
@@ -54,11 +55,7 @@ class Drops:
 
     def _take_handful(self, batch: Batch) -> None:
         """Those that leave nothing to decide together, the others one by one, all in their order."""
-        directory = self._left[0].directory
-        same = takewhile(lambda one: one.directory == directory, islice(self._left, batch_module.BATCH_FILES))
-        handful = Handful(list(same), self._numbers, self.clock())
-        for _ in handful.waiting:
-            self._left.popleft()
+        handful = self._read()
         for waiting, entry, outcome in handful.claim(self.claimed):
             if entry is None:
                 self._take(waiting, batch)
@@ -68,15 +65,24 @@ class Drops:
                 self.unfinished = True
             elif outcome != errno.ENOENT:
                 with self.one_file:
-                    raise OSError(outcome, os.strerror(outcome), f"{directory}/{waiting.name}")
+                    raise OSError(outcome, os.strerror(outcome), f"{waiting.directory}/{waiting.name}")
+
+    def _read(self) -> Handful:
+        """The next files that wait in one directory."""
+        directory = self._left[0].directory
+        same = takewhile(lambda one: one.directory == directory, islice(self._left, batch_module.BATCH_FILES))
+        handful = Handful(list(same), self._numbers, self.clock())
+        for _ in handful.waiting:
+            self._left.popleft()
+        return handful
 
     def _take(self, waiting: Waiting, batch: Batch) -> None:
         """One file."""
-        now, claim = self.clock(), claim_name(waiting.form, waiting.name, next(self._numbers))
-        form, where = form_and_name(claim)
+        form, directory, name = waiting
+        known, now = known_as(name), self.clock()
+        claim = claim_name(form, known, next(self._numbers), time.time_ns())
         with self.one_file:
-            path = f"{waiting.directory}/{waiting.name}"
-            taken = dropfile.claim(path, f"{self.claimed}/{claim}", form, where, now)
+            taken = dropfile.claim(f"{directory}/{name}", f"{self.claimed}/{claim}", form, known, now)
             if taken is None:
                 return
             found, final = taken

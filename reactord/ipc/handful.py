@@ -15,7 +15,7 @@ from typing import NamedTuple
 from reactord import durable
 from reactord.errors import BadRecord
 from reactord.formats import FORMATS
-from reactord.ipc.batch import claim_name, document, form_and_name
+from reactord.ipc.batch import claim_name, document, known_as
 from reactord.ipc.dropfile import MAX_FILE_BYTES
 from reactord.kernels import drop_files
 from reactord.ledger.journal import Entry
@@ -41,21 +41,23 @@ class Handful:
         try:
             at_ns = time.time_ns()
             self.waiting = waiting[: self._held.n]
-            self._claims = [claim_name(one.form, one.name, next(numbers), at_ns) for one in self.waiting]
-            self._entries = [self._understood(i, now) for i in range(self._held.n)]
+            known = [known_as(one.name) for one in self.waiting]
+            self._claims = [
+                claim_name(one.form, name, next(numbers), at_ns) for one, name in zip(self.waiting, known, strict=True)
+            ]
+            self._entries = [self._understood(i, name, now) for i, name in enumerate(known)]
         except BaseException:
             self.let_go()
             raise
 
-    def _understood(self, i: int, now: float) -> Entry | None:
+    def _understood(self, i: int, name: str, now: float) -> Entry | None:
         """None, and the file is let go, when something has to be decided about it."""
-        raw, claim = self._held.raw[i], self._claims[i]
+        raw, form = self._held.raw[i], self.waiting[i].form
         if raw is None:
             return None
-        form, where = form_and_name(claim)
         try:
-            if said := FORMATS[form].said(raw, where):
-                return document(form, where, raw, said, at=now, claim=claim)
+            if said := FORMATS[form].said(raw, name):
+                return document(form, name, raw, said, at=now, claim=self._claims[i])
         except BadRecord:
             pass  # it may still be growing
         self._held.let_go(i)

@@ -24,9 +24,13 @@ class Held:
         self._found = ffi.new("rk_file[]", len(names))
         room = _allocate("uint8_t[]", room_bytes)
         self.n: int = lib.rk_read_files(self._directory, self._names, len(names), room, room_bytes, self._found)
-        held, read = self._found[0 : self.n], ffi.buffer(room)
-        #: what each holds; None for one that has to be looked at
-        self.raw = [None if one.file < 0 else read[one.at : one.at + one.size] for one in held]
+        try:
+            read = ffi.buffer(room)
+            #: what each holds; None for one that has to be looked at
+            self.raw = [None if one.file < 0 else read[one.at : one.at + one.size] for one in self._found[0 : self.n]]
+        except MemoryError:
+            self.let_all_go()
+            raise
 
     def let_go(self, i: int) -> None:
         """Leave file `i` where it is."""
