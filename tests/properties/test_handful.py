@@ -52,9 +52,10 @@ def _read_by_another(path, held):
     held.enter_context(path.open("rb"))
 
 
-def _two_names(path, held):
-    (path.parents[1] / f"other-{path.name}").write_bytes(SAID % 1)
-    path.hardlink_to(path.parents[1] / f"other-{path.name}")
+def _another(path):
+    other = path.parents[1] / f"other-{path.name}"
+    other.write_bytes(SAID % 1)
+    return other
 
 
 def _large(size):
@@ -77,8 +78,9 @@ KINDS = {
     "no experience": _file(b'{"x": 1}', QUIET), "refused item": _file(b'[{"id": "b"}, 7]'),
     "gone": lambda path, held: None, "directory": lambda path, held: path.mkdir(),
     "fifo": lambda path, held: os.mkfifo(path), "socket": _socket,
-    "link": lambda path, held: path.symlink_to(path.parents[1]), "dangling": lambda path, held: path.symlink_to("x"),
-    "two names": _two_names, "too large": _large(MAX_FILE_BYTES + 1), "largest": _large(MAX_FILE_BYTES),
+    "link": lambda path, held: path.symlink_to(_another(path)), "dangling": lambda path, held: path.symlink_to("x"),
+    "two names": lambda path, held: path.hardlink_to(_another(path)),
+    "too large": _large(MAX_FILE_BYTES + 1), "largest": _large(MAX_FILE_BYTES),
     "open for writing": _written, "open for reading": _read_by_another,
     **({"not ours": _not_ours} if MINE == 0 else {}),
 }  # fmt: skip
