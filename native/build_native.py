@@ -21,7 +21,7 @@ ffi.cdef(_HEADER.read_text(encoding="utf-8").split("/* cffi: begin */")[1].split
 ffi.set_source(
     "reactord.kernels._native",
     '#include "rk.h"\nint rk_abi_version(void) { return RK_ABI_VERSION; }\n',
-    sources=["native/src/json_text.c", "native/src/minhash.c"],
+    sources=["native/src/claim.c", "native/src/json_text.c", "native/src/minhash.c"],
     include_dirs=["native/include"],
     depends=["native/include/rk.h"],
     extra_compile_args=[

@@ -1,7 +1,8 @@
 """How does a byte become safe?
 
 The only module that fsyncs, renames, links or unlinks. Every mutating call goes through `disk`, the one seam where a
-test puts a failing or counting disk.
+test puts a failing or counting disk. Where it is the real one, `ipc.handful` has a kernel claim and remove drop files:
+the same calls in the same order, many at a time.
 
 Publishing is: complete temporary file -> fsync -> rename (or link) -> fsync of the directory. Appending is a loop,
 because a `write` may be short. A failed fsync is never retried on the same descriptor: the kernel has already marked
@@ -51,6 +52,11 @@ class RealDisk:
 
 
 disk: Disk = RealDisk()
+
+
+def is_real() -> bool:
+    """Whether nothing stands between us and the operating system's own calls."""
+    return type(disk) is RealDisk
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:

@@ -3,6 +3,7 @@
  * Every kernel takes a whole batch or a whole text, allocates nothing, keeps no state and knows nothing of Python: the
  * caller owns inputs, outputs and scratch, and does not change the inputs while a call runs (the GIL is released). Inputs
  * and outputs never overlap. Arithmetic is in unsigned integers, so every compiler and every processor gives the same bits.
+ * Those of claim.c alone touch files.
  *
  * The lines between the two cffi marks are also what native/build_native.py declares to Python. Raise RK_ABI_VERSION,
  * here and in reactord/kernels/__init__.py, whenever a declaration or the meaning of a result changes.
@@ -14,9 +15,10 @@
 #include <stdint.h>
 
 /* cffi: begin */
-#define RK_ABI_VERSION 3
+#define RK_ABI_VERSION 4
 #define RK_OK 0
 #define RK_EINVAL -1 /* an argument breaks the contract; nothing was written, unless said so */
+#define RK_ECHANGED -2 /* a file is not, or not for good, what it was */
 
 int rk_abi_version(void);
 
@@ -41,6 +43,33 @@ size_t rk_json_depth(const uint8_t *text, size_t len);
  * Returns how many lines there are, or RK_EINVAL when a line is another one, or when there are more than cap;
  * what is in ends is then of no use. */
 int64_t rk_json_lines(const uint8_t *text, size_t len, int64_t *ends, size_t cap);
+
+/* One drop file, and what became of it. */
+typedef struct {
+    int64_t device, inode, size, mtime_ns; /* as they were before it was read */
+    int64_t at;                            /* where its bytes begin, in those of all */
+    int32_t file;                          /* the descriptor that holds a read lease on it; -1: none does */
+    int32_t outcome;                       /* RK_OK, RK_ECHANGED or an errno (positive); see rk_claim_files */
+} rk_file;
+
+/* Read the files of a directory by n names, each with a NUL behind it; nothing on the disk is changed.
+ *   bytes, room  out, their bytes, end to end
+ *   found        out, a row for each name that was looked at
+ * A file is read, and stays open under a read lease (Linux; its holder is told by SIGURG), if it is a regular file, not a
+ * link, owned by this user, of one name, not larger than room, open for writing by nobody, and was read whole. Any other
+ * one is closed again: its file is -1, and the rest of its row means nothing.
+ * Returns how many names were looked at: all, or those in front of the first file for which no room was left. */
+int64_t rk_read_files(const char *directory, const char *names, size_t n, uint8_t *bytes, size_t room, rk_file *found);
+
+/* Move every file that is still held to its name among the claims (in target, on the same disk), in order, and close it.
+ * Its outcome is RK_OK when what lies there is what was read and nobody has opened it for writing since; RK_ECHANGED when
+ * it was moved and that is not so; or the errno for which it was not moved. */
+void rk_claim_files(const char *directory, const char *names, const char *target, const char *claims, size_t n,
+                    rk_file *found);
+
+/* Unlink n names, each with a NUL behind it, in order. Returns how many are gone, those that were so before included: all,
+ * or those in front of the one that could not be unlinked, with its errno in error (else 0). */
+int64_t rk_unlink_files(const char *directory, const char *names, size_t n, int32_t *error);
 /* cffi: end */
 
 #endif

@@ -3,6 +3,7 @@
 doors.py      which files come in, where, in which format, and may we delete them?
 drops.py, spools.py, tails.py, rows.py  the four kinds of door: what is new there?
 dropfile.py   is this drop file complete and safe to read?
+handful.py    how are many of them taken together?
 tail.py       what is new in a file that somebody else appends to?
 batch.py      what is taken in together
 room.py       is there room on the disk for it?

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,9 +61,14 @@ def printable(name: str) -> str:
     )
 
 
-def claim_name(format_name: str, name: str, number: int) -> str:
-    """What a claimed file is called until the ledger has it."""
-    return f"{time.time_ns():020d}-{number:06d}~{format_name}~{printable(name)[-120:]}"
+def known_as(name: str) -> str:
+    """What a file is called in the journal: all that we keep of its name, and what its records may depend on."""
+    return printable(name)[-120:]
+
+
+def claim_name(format_name: str, known: str, number: int, at_ns: int) -> str:
+    """What a claimed file is called until the ledger has it; `number` counts the claims of this process."""
+    return f"{at_ns:020d}-{number:06d}~{format_name}~{known}"
 
 
 def form_and_name(claim: str) -> tuple[str, str]:

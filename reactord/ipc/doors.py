@@ -93,12 +93,14 @@ def listed(
 
 def _inside(directory: Path, doors: list[Entrance]) -> Iterator[tuple[str, Entrance]]:
     """Names that some door admits, with the first that does."""
+    admitting = [(door.door.admits, door) for door in doors]
     try:
         with os.scandir(directory) as found:
             for entry in found:
-                for door in doors:
-                    if door.admits(entry.name):
-                        yield entry.name, door
+                name = entry.name
+                for admits, door in admitting:
+                    if admits(name):
+                        yield name, door
                         break
     except (FileNotFoundError, NotADirectoryError):
         return

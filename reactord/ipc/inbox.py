@@ -26,10 +26,10 @@ from typing import Any, TypeVar
 
 from watchfiles import watch
 
-from reactord import durable
 from reactord.errors import EnvironmentTrouble
 from reactord.formats import FORMATS
 from reactord.home import Home
+from reactord.ipc import handful
 from reactord.ipc.batch import Batch, document, form_and_name, printable
 from reactord.ipc.doors import OneFile, entrances
 from reactord.ipc.drops import Drops
@@ -352,15 +352,16 @@ class Inbox:
 
     def _dispose_all(self, claimed: Sequence[tuple[str, str | None]]) -> None:
         """The journal has them: unlink what was claimed, or set it aside with its reason when it was refused."""
-        done, claimed_in = [], str(self.home.claimed)
+        names = [claim for claim, reason in claimed if reason is None]
+        gone, trouble = handful.remove(str(self.home.claimed), names)
+        done = names[:gone]
         try:
+            if trouble:
+                raise trouble
             for claim, reason in claimed:
-                path = f"{claimed_in}/{claim}"
-                if reason is None:
-                    durable.remove(path)
-                else:
-                    self.quarantine.take_file(Path(path), form_and_name(claim)[1], reason)
-                done.append(claim)
+                if reason is not None:
+                    self.quarantine.take_file(self.home.claimed / claim, form_and_name(claim)[1], reason)
+                    done.append(claim)
         finally:
             self.index.forget_claims(done)
 

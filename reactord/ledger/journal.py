@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import xxhash
@@ -44,8 +44,7 @@ class Entry:
     said: Sequence[Said] | None = field(default=None, compare=False)  # what `raw` says, if it was read
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Place(NamedTuple):
     """Where bytes lie in the journal."""
 
     segment: int

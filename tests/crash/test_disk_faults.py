@@ -103,7 +103,7 @@ def test_writes_that_are_short_at_any_byte_lose_nothing_and_are_left_without_a_r
 # -- one error from any system call, those of SQLite included ----------------------------------------------------------
 ERRORS = {
     "write": "ENOSPC", "pwrite64": "ENOSPC", "ftruncate": "EIO", "fsync": "EIO", "fdatasync": "EIO", "rename": "EIO",
-    "unlink": "EIO", "openat": "EMFILE",
+    "renameat": "EIO", "unlink": "EIO", "unlinkat": "EIO", "openat": "EMFILE",
 }  # fmt: skip
 
 

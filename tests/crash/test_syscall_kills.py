@@ -48,6 +48,6 @@ def test_a_process_killed_at_any_system_call_loses_nothing_and_doubles_nothing(t
     made = Counter(name for name, _ in crashes.calls(log))
     print(f"{killed} kills at {dict(made)}: {len(bad)} bad")
     assert bad == []
-    assert {"openat", "write", "pwrite64", "fsync", "fdatasync", "rename", "unlink"} <= set(made)
+    assert {"openat", "write", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "unlinkat"} <= set(made)
     assert killed > 80
     assert killed >= 0.9 * made.total(), "calls are counted that are not reached: this sweep shows too little"

@@ -23,7 +23,8 @@ from support import forked
 
 #: what changes something on a disk: a death between two of these leaves what a death at the second one leaves
 CHANGING = (
-    "openat", "write", "pwrite64", "fsync", "fdatasync", "rename", "unlink", "link", "ftruncate", "mkdir",
+    "openat", "write", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "unlink", "unlinkat", "link",
+    "ftruncate", "mkdir",
 )  # fmt: skip
 PATIENCE_S = 10.0
 
@@ -72,17 +73,27 @@ def run(work: Callable[..., Any], *arguments: Any, kill_at: tuple[str, int] | No
 
 
 def calls(log: Path, *, changing: bool = True) -> list[tuple[str, int]]:
-    """Every call of an undisturbed run by name and number; `changing`: without those that failed or only read."""
-    found, counts = [], Counter[str]()
+    """Every call of an undisturbed run by name and number; `changing`: without those that failed or only read.
+
+    Numbers count the calls of one thread, as strace's do.
+    """
+    found, counts, begun = [], Counter[tuple[str, str]](), dict[str, str]()
     for line in log.read_text(errors="replace").splitlines():
-        match = re.match(r"\d+ +(\w+)\(.*= (-?\w+)", line)
+        thread, _, said = line.partition(" ")
+        said = said.lstrip()
+        if said.endswith("<unfinished ...>"):  # another thread made a call meanwhile
+            begun[thread] = said
+            continue
+        if said.startswith("<... "):
+            said = begun.pop(thread, "") + said
+        match = re.match(r"(\w+)\(.*= (-?\w+)", said)
         if match is None or match[1] not in CHANGING:
             continue
-        counts[match[1]] += 1
-        nothing = match[2] == "-1" or (match[1] == "openat" and "O_CREAT" not in line)
+        counts[thread, match[1]] += 1
+        nothing = match[2] == "-1" or (match[1] == "openat" and "O_CREAT" not in said)
         if not (changing and nothing):
-            found.append((match[1], counts[match[1]]))
-    return found
+            found.append((match[1], counts[thread, match[1]]))
+    return list(dict.fromkeys(found))
 
 
 def _stopped(work: Callable[..., Any], *arguments: Any) -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from support.disks import FailingDisk, FullDisk
+from support.disks import FailingDisk, FullDisk, WatchedDisk
 from support.ledgers import check, hexed, identities, line
 from support.writers import begin
 
@@ -19,6 +19,7 @@ from reactord import durable
 from reactord.errors import BadRecord, EnvironmentTrouble
 from reactord.ipc import batch, dropfile, drops
 from reactord.ipc import inbox as module
+from reactord.ipc.handful import Handful
 from reactord.ipc.inbox import Inbox
 from reactord.ledger import reading
 from reactord.ledger.index import Index
@@ -291,7 +292,7 @@ def test_a_file_that_cannot_be_read_is_shown_as_a_trouble_and_keeps_no_other_wai
     if door == "tail":
         (home.telemetry / "interactions_20260101.jsonl").mkdir()
     else:
-        path, real = _drop(home, "000", "x"), durable.claim
+        path, real, durable.disk = _drop(home, "000", "x"), durable.claim, WatchedDisk()
         monkeypatch.setattr(
             durable, "claim", lambda source, target: _deny() if str(source) == str(path) else real(source, target)
         )
@@ -331,23 +332,32 @@ def test_names_that_can_never_be_taken_do_not_keep_the_thread_busy(inbox, home, 
 
 
 # -- between the look and the claim ------------------------------------------------------------------------------------
-def _meanwhile(monkeypatch, what):
+@pytest.fixture(params=["by the handful", "one by one"])
+def meanwhile(request, monkeypatch):
     """Do something between the look at a file and its claim, once."""
-    real, todo = durable.claim, [what]
+    todo = []
 
-    def claim(source, target):
-        if todo:
-            todo.pop()(Path(source))
-        real(source, target)
+    def before(real, path_of):
+        def claim(*arguments):
+            if todo:
+                todo.pop()(path_of(*arguments))
+            return real(*arguments)
 
-    monkeypatch.setattr(durable, "claim", claim)
+        return claim
+
+    if request.param == "one by one":
+        monkeypatch.setattr(durable, "disk", WatchedDisk())
+        monkeypatch.setattr(durable, "claim", before(durable.claim, lambda source, target: Path(source)))
+    else:
+        monkeypatch.setattr(Handful, "claim", before(Handful.claim, lambda files, target: Path(*files.waiting[0][1:])))
+    return todo.append
 
 
-def test_a_file_that_is_rewritten_between_the_look_and_the_claim_comes_in_as_it_is_then(inbox, home, monkeypatch):
+def test_a_file_that_is_rewritten_between_the_look_and_the_claim_comes_in_as_it_is_then(inbox, home, meanwhile):
     _drop(home, "x", "old")
     waiting = []
     new = '[{"id": "new"}, {"id": "newer"}]'
-    _meanwhile(monkeypatch, lambda path: waiting.append(begin(lambda: path.write_text(new))))
+    meanwhile(lambda path: waiting.append(begin(lambda: path.write_text(new))))
 
     inbox.turn()
     waiting[0].join()
@@ -357,9 +367,9 @@ def test_a_file_that_is_rewritten_between_the_look_and_the_claim_comes_in_as_it_
     assert _names(home.claimed) == []
 
 
-def test_a_writer_who_opens_the_file_between_the_look_and_the_claim_loses_nothing(inbox, home, monkeypatch):
+def test_a_writer_who_opens_the_file_between_the_look_and_the_claim_loses_nothing(inbox, home, meanwhile):
     path, waiting, writers = _drop(home, "x", "old"), [], []
-    _meanwhile(monkeypatch, lambda source: waiting.append(begin(lambda: writers.append(source.open("r+b")))))
+    meanwhile(lambda source: waiting.append(begin(lambda: writers.append(source.open("r+b")))))
 
     inbox.turn()
     waiting[0].join()
@@ -373,9 +383,9 @@ def test_a_writer_who_opens_the_file_between_the_look_and_the_claim_loses_nothin
     assert not path.exists()
 
 
-def test_a_file_that_is_gone_before_the_claim_is_nothing(inbox, home, monkeypatch):
+def test_a_file_that_is_gone_before_the_claim_is_nothing(inbox, home, meanwhile):
     _drop(home, "x", "a")
-    _meanwhile(monkeypatch, lambda path: path.unlink())
+    meanwhile(lambda path: path.unlink())
 
     inbox.turn()
 
@@ -384,11 +394,11 @@ def test_a_file_that_is_gone_before_the_claim_is_nothing(inbox, home, monkeypatc
 
 
 def test_a_file_that_became_garbage_before_the_claim_is_quarantined_when_it_has_been_quiet(
-    inbox, home, clock, monkeypatch
+    inbox, home, clock, meanwhile
 ):
     _drop(home, "x", "a")
     waiting = []
-    _meanwhile(monkeypatch, lambda path: waiting.append(begin(lambda: path.write_text("garbage"))))
+    meanwhile(lambda path: waiting.append(begin(lambda: path.write_text("garbage"))))
     inbox.turn()
     waiting[0].join()
     inbox.turn()
