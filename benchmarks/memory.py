@@ -10,7 +10,7 @@ prints the rows that tests/support/measured_peaks.py is made of.
 
     python benchmarks/memory.py [--home DIR] [--json] [recipe/length/batch/rank ...]      (rank 0: every weight)
 
-The base is converted once per home: name one to keep it. All of it took 12 minutes on two busy cores.
+The base is converted once per home: name one to keep it.
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ class Coefficients:
 
 
 #: by platform_name(). Fitted on the real runs in tests/support/measured_peaks.py: sft and dpo, adapter and every weight,
-#: three lengths, micro-batches of 1 and 2 of the embedded SmolLM2-135M; half of them foretells the other half. torch 2.13.0, transformers 5.23.0, trl 1.16.0, peft 0.21.2, glibc 2.36; 22 November 2026.
+#: three lengths, micro-batches of 1 and 2 of the embedded SmolLM2-135M; half of them foretells the other half.
+#: torch 2.13.0, transformers 5.23.0, trl 1.16.0, peft 0.21.2, glibc 2.36; 22 November 2026.
 MEASURED = {
     "linux-x86_64-bfloat16": Coefficients(467 * MIB, 515 * MIB, 1.41),
 }

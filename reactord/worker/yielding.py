@@ -60,7 +60,7 @@ def give_back() -> None:
 
 
 def trim() -> None:
-    """Hand back the pages of blocks that are free already; costs a step some hundredths of its time in page faults."""
+    """Hand back the pages of blocks that are free already; the next step pays for those that it needs again."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "malloc_trim"):  # musl has none

@@ -231,3 +231,13 @@ def test_a_grant_never_overcommits_and_less_of_anything_never_helps(machine, pol
         replace(machine, prime=replace(prime, may_reach_bytes=None)),
     ]
     assert not any(isinstance(negotiate(other, request), Grant | Shrink) for other in worse)
+
+
+def test_nothing_starts_beside_a_job_to_which_prime_lends_its_memory():
+    alone, beside = _machine(64, 60), _machine(64, 60, lent_to="job-1")
+
+    assert isinstance(negotiate(alone, _ask(_plan(4))), Grant)
+    decision = negotiate(beside, _ask(_plan(4)))
+
+    assert isinstance(decision, Wait)
+    assert "nothing starts beside job-1" in decision.why
