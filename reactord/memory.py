@@ -36,7 +36,7 @@ class Coefficients:
     holes: float  # what the heap takes for every byte that is alive: freed blocks are kept for a step, for speed
 
 
-#: by platform_name(). Fitted on the real runs in tests/support/measured_peaks.py: sft and dpo, adapter and every weight,
+#: by platform_name(). Fitted on the runs in tests/support/measured_peaks.py: sft and dpo, adapter and every weight,
 #: three lengths, micro-batches of 1 and 2 of the embedded SmolLM2-135M; half of them foretells the other half.
 #: torch 2.13.0, transformers 5.23.0, trl 1.16.0, peft 0.21.2, glibc 2.36; 22 November 2026.
 MEASURED = {
