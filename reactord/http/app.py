@@ -16,7 +16,7 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 def build(facade: Facade) -> web.Application:
     """The application. It answers /health before `facade` is ready, and everything else afterwards."""
     app = web.Application(middlewares=[errors_are_json, from_this_machine], client_max_size=MAX_BODY_BYTES)
-    app[FACADE], app[LIMITS], app[STREAMS] = facade, Limits(), Streams()
+    app[FACADE], app[LIMITS], app[STREAMS] = facade, Limits(), Streams(facade)
     app.on_shutdown.append(_end_streams)
     for route in ROUTES:
         route.mount(app.router)

@@ -55,6 +55,9 @@ def _operation(route: Route, known: dict[Any, Any]) -> dict[str, Any]:
     also = OF_ALL | (OF_BODIES if route.takes else {}) | ({429: "too many submissions"} if route.costs else {})
     said = known[route.gives, "serialization"] if _is_model(route.gives) else route.gives
     answers: dict[str, Any] = {"200": {"description": route.does, "content": {route.media: {"schema": said}}}}
+    if route.upgrades:
+        answers = {"101": {"description": "a WebSocket from here on"}}
+        also |= {426: "no WebSocket was asked for"}
     answers |= {str(status): {"description": words, "content": refused} for status, words in also.items()}
     answers |= {
         str(status): {"description": words, "content": {"application/json": {"schema": {"type": "object"}}}}

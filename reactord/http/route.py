@@ -60,6 +60,7 @@ class Route:
     media: str = "application/json"  # of a 200
     also: Mapping[int, str] = field(default_factory=dict)  # other answers of its own
     always: bool = False  # answered in every phase
+    upgrades: bool = False  # to a WebSocket: it answers 101 and goes on
     costs: bool = False  # a submission: it counts against the rate
 
     def mount(self, router: web.UrlDispatcher) -> None:
@@ -69,7 +70,7 @@ class Route:
             return await _serve(self, request)
 
         if self.method == "GET":
-            router.add_get(self.path, handle, allow_head=self.media == "application/json")
+            router.add_get(self.path, handle, allow_head=self.media == "application/json" and not self.upgrades)
         else:
             router.add_post(self.path, handle)
 

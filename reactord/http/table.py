@@ -10,7 +10,7 @@ from aiohttp import web
 from reactord.http.openapi import document
 from reactord.http.page import page
 from reactord.http.route import Ask, Route
-from reactord.http.routes import life, training
+from reactord.http.routes import life, streams, training
 
 
 async def describe(ask: Ask) -> dict[str, Any]:
@@ -35,6 +35,7 @@ NOTHING_FROM_OUTSIDE = {"Content-Security-Policy": "default-src 'none'; style-sr
 ROUTES: tuple[Route, ...] = (
     *life.ROUTES,
     *training.ROUTES,
+    *streams.ROUTES,
     Route("GET", "/openapi.json", describe, "This table for machines.", gives={"type": "object"}, always=True),
     Route("GET", "/docs", show, "This table for people.", gives={"type": "string"}, media="text/html", always=True),
 )

@@ -14,7 +14,6 @@ from reactord.http.facade import Facade
 from reactord.http.offering import offer
 from reactord.http.refusals import Conflict, NotThere
 from reactord.http.route import Ask, Route
-from reactord.http.stream import stream
 from reactord.jobs.states import LIVE, State
 from reactord.jobs.triggers import JobRequest
 from reactord.ledger.state import Job
@@ -144,8 +143,6 @@ ROUTES = (
     Route("POST", "/api/training/schedule", schedule, "Queue a job on what is there.",
           takes=ScheduleBody, gives=Started, costs=True),
     Route("GET", "/api/training/status/{job_id}", status, "How far a job is.", gives=Status, also={404: "no such job"}),
-    Route("GET", "/api/training/stream/{job_id}", stream, "Follow a job: every update twice, as a bare JSON line and as"
-          " a server-sent event; only the latter for who accepts text/event-stream.", media="text/event-stream"),
     Route("POST", "/api/training/cancel/{job_id}", cancel, "End a job that is not being placed before Prime.",
           gives=Cancelled, also={404: "no such job", 409: "past cancelling"}),
 )  # fmt: skip
