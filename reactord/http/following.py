@@ -10,13 +10,13 @@ So every update is sent twice, once for each, unless the client asks for `text/e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from reactord.http import views
-from reactord.http.outbox import Gap, Outbox
+from reactord.http.outbox import Gap, Outbox, Tell
 from reactord.jobs.states import LIVE
 from reactord.ledger.state import Job, State
 from reactord.workdir import WorkDir, parse_progress
@@ -24,8 +24,6 @@ from reactord.workdir import WorkDir, parse_progress
 READ_BYTES = 256 * 1024
 #: of the past, at once for one client: a status object is ten times as long as its line
 REPLAY_BYTES = 64 * 1024
-
-Send = Callable[[bytes], Awaitable[None]]
 
 
 class Follower:
@@ -142,13 +140,13 @@ class Feed:
             self._now = Update(self._seen.line, views.status(self._shown, self._seen))
         return self._now
 
-    async def join(self, state: State, after: int | None, send: Send, *, sse_only: bool) -> Outbox[Update]:
+    async def join(self, state: State, after: int | None, tell: Tell[Update]) -> Outbox[Update]:
         """A new member, who has been told the lines behind `after` (None: none of them) and is told the state next."""
         self.joining += 1
         try:
             await self.look(state, changed=True)
             if after is not None and after < self._seen.line:
-                await self._replay(state, after, send, sse_only=sse_only)
+                await self._replay(state, after, tell)
         finally:
             self.joining -= 1
         outbox: Outbox[Update] = Outbox(self._seen.line)
@@ -158,18 +156,16 @@ class Feed:
         self.members.add(outbox)
         return outbox
 
-    async def _replay(self, state: State, after: int, send: Send, *, sse_only: bool) -> None:
+    async def _replay(self, state: State, after: int, tell: Tell[Update]) -> None:
         """Until the client is where we are; a slow one is waited for, so nothing is lost on the way."""
         reader, seen = Follower(self._follower.path), views.Seen()
         while (begun := reader.offset) < self._follower.offset:
-            parts = []
+            past = []
             for number, line in reader.read(min(begun + REPLAY_BYTES, self._follower.offset)):
                 seen = views.fold(seen, line, number)
                 if number > after:
-                    update = Update(number, views.status(views.as_it_was(self._job, seen), seen))
-                    parts.append(update.event if sse_only else update.both)
-            if parts:
-                await send(b"".join(parts))
+                    past.append(Update(number, views.status(views.as_it_was(self._job, seen), seen)))
+            await tell(past)
             await asyncio.sleep(0)
             if reader.offset == begun:  # the file went away
                 return

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 #: so many things wait for one client at most
 MAX_WAITING = 128
@@ -18,6 +19,10 @@ class Numbered(Protocol):
 
 
 T = TypeVar("T", bound=Numbered)
+
+
+#: telling things to one client at its own pace
+Tell: TypeAlias = Callable[[list[T]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +67,20 @@ class Outbox(Generic[T]):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def take(self) -> tuple[Gap | None, list[T]]:
-        """Everything that waits, once there is something, and what was lost before it."""
+    @property
+    def over(self) -> bool:
+        """Nothing waits, and nothing will."""
+        return self.ended and not self._items
+
+    async def filled(self) -> None:
+        """Wait until there is something to take, or until `wake`."""
         if not self._items and not self.ended:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
             self._waiter = None
+
+    def take(self) -> tuple[Gap | None, list[T]]:
+        """Everything that waits, and what was lost before it."""
         items, self._items = self._items, []
         gap = Gap(self._missed, self.after, self._upto) if self._missed else None
         self._missed = 0

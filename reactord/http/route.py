@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from aiohttp import web
@@ -65,10 +66,7 @@ class Route:
 
     def mount(self, router: web.UrlDispatcher) -> None:
         """Have the router call it."""
-
-        async def handle(request: web.Request) -> web.StreamResponse:
-            return await _serve(self, request)
-
+        handle = partial(_serve, self)
         if self.method == "GET":
             router.add_get(self.path, handle, allow_head=self.media == "application/json" and not self.upgrades)
         else:

@@ -69,63 +69,71 @@ async def _talk(ask: Ask, channels: frozenset[str]) -> web.StreamResponse:
         raise Forbidden(PAGES)
     if request.headers.get("Upgrade", "").strip().lower() != "websocket":
         return refuse(426, "this is a WebSocket; connect with a client that speaks it", Upgrade="websocket")
-    socket = web.WebSocketResponse(
-        timeout=CLOSE_S, heartbeat=HEARTBEAT_S, compress=False, max_msg_size=MAX_MESSAGE_BYTES
-    )
-    with streams.place():
-        await socket.prepare(request)
-        talk = Talk(socket, streams)
-        telling = asyncio.create_task(talk.tell())
-        try:
-            await talk.listen(channels, ask.facade.version)
-        except ConnectionError:
-            log.debug("a client left %s", request.path)
-        finally:
-            telling.cancel()
-            streams.unlisten(talk.listener)
-            if socket.close_code == WSCloseCode.ABNORMAL_CLOSURE and request.transport is not None:
-                request.transport.abort()  # what it did not read must not be kept
-    return socket
+    talk = Talk(streams, request.transport, channels, ask.facade.version)
+    await talk.prepare(request)
+    return talk
 
 
-class Talk:
-    """One client: what it says, and what it is told."""
+class Talk(web.WebSocketResponse):
+    """One client: what it says, and what it is told. It goes on after the handler has returned it (telling.py)."""
 
-    def __init__(self, socket: web.WebSocketResponse, streams: Streams) -> None:
-        self.listener = Listener()
-        self._socket, self._streams = socket, streams
+    def __init__(
+        self, streams: Streams, transport: asyncio.Transport | None, channels: frozenset[str], version: str
+    ) -> None:
+        super().__init__(timeout=CLOSE_S, heartbeat=HEARTBEAT_S, compress=False, max_msg_size=MAX_MESSAGE_BYTES)
+        streams.check()
+        self._streams, self._transport, self._listener = streams, transport, Listener()
+        self._channels, self._version = channels, version
         self._limits = Limits()
         self._turn = asyncio.Lock()  # what is told again comes before what is new
 
-    async def listen(self, channels: frozenset[str], version: str) -> None:
-        """Do what the client says, until it leaves."""
-        await self._streams.listen(self.listener, channels, None, self._again)
-        about = {"service": "reactor_core", "version": version, "channels": sorted(channels)}
+    async def write_eof(self) -> None:  # type: ignore[override]  # as in aiohttp
+        """Talk until one of us leaves; then say goodbye."""
+        self._streams.enter()
+        telling = asyncio.create_task(self._tell())
+        try:
+            await self._listen()
+        except ConnectionError:
+            log.debug("a client left its WebSocket")
+        finally:
+            telling.cancel()
+            self._streams.unlisten(self._listener)
+            self._streams.leave()
+        await super().write_eof()
+        if self.close_code == WSCloseCode.ABNORMAL_CLOSURE and self._transport is not None:
+            self._transport.abort()  # what it did not read must not be kept
+
+    async def _listen(self) -> None:
+        """Do what the client says."""
+        await self._streams.listen(self._listener, self._channels, None, self._again)
+        about = {"service": "reactor_core", "version": self._version, "channels": sorted(self._channels)}
         await self._say("connected", payload=about)
-        async for message in self._socket:
+        async for message in self:
             if message.type == WSMsgType.BINARY:
-                await self._close(WSCloseCode.UNSUPPORTED_DATA, "send text")
+                await self._part(WSCloseCode.UNSUPPORTED_DATA, "send text")
             elif message.type == WSMsgType.TEXT:
                 if wait_s := self._limits.wait_s():
-                    await self._close(WSCloseCode.POLICY_VIOLATION, f"too many messages; come back in {wait_s} s")
+                    await self._part(WSCloseCode.POLICY_VIOLATION, f"too many messages; come back in {wait_s} s")
                 else:
                     await self._hear(message.data)
 
-    async def tell(self) -> None:
-        """Tell what happens, until it is over."""
-        outbox = self.listener.outbox
+    async def _tell(self) -> None:
+        """Say what happens."""
+        outbox = self._listener.outbox
         with contextlib.suppress(ConnectionError):
-            while not outbox.ended:
-                gap, messages = await outbox.take()
+            while not outbox.over:
+                await outbox.filled()
                 async with self._turn:
+                    gap, messages = outbox.take()
                     if gap is not None:
                         await self._gap(gap)
                     await self._again(messages)
-            await self._close(WSCloseCode.GOING_AWAY, "reactord is stopping; connect again in a moment")
+                    del messages
+            await self._part(WSCloseCode.GOING_AWAY, "reactord is stopping; connect again in a moment")
 
     async def _again(self, messages: list[Message]) -> None:
         for message in messages:
-            await self._socket.send_frame(message.text, WSMsgType.TEXT)
+            await self.send_frame(message.text, WSMsgType.TEXT)
 
     async def _gap(self, gap: Gap) -> None:
         self._streams.note(gap)
@@ -137,7 +145,7 @@ class Talk:
         try:
             said = load(text.encode())
         except (BadInput, UnicodeEncodeError):
-            await self._close(WSCloseCode.INVALID_TEXT, "send JSON")
+            await self._part(WSCloseCode.INVALID_TEXT, "send JSON")
             return
         try:
             if not isinstance(said, dict):
@@ -152,27 +160,27 @@ class Talk:
         if command.type == "subscribe":
             await self._subscribe(command)
         elif command.type == "unsubscribe":
-            self.listener.channels -= set(command.channels)
-            await self._say("unsubscribed", command.requestId, channels=sorted(self.listener.channels))
+            self._listener.channels -= set(command.channels)
+            await self._say("unsubscribed", command.requestId, channels=sorted(self._listener.channels))
         elif command.type == "ping":
             await self._say("pong", command.requestId)
         else:
             raise BadInput("this type is not known; send subscribe, unsubscribe or ping")
 
     async def _subscribe(self, command: Command) -> None:
-        channels = self.listener.channels | set(command.channels)
+        channels = self._listener.channels | set(command.channels)
         if not command.channels or len(channels) > MAX_CHANNELS:
             raise BadInput(f"`channels`: send 1 to {MAX_CHANNELS} names, like training:complete, model:* or *")
         async with self._turn:
             await self._say("subscribed", command.requestId, channels=sorted(channels))
-            await self._streams.listen(self.listener, command.channels, command.after, self._again)
+            await self._streams.listen(self._listener, command.channels, command.after, self._again)
 
     async def _say(self, kind: str, request_id: str | int | None = None, **what: Any) -> None:  # noqa: ANN401
         echo = {} if request_id is None else {"requestId": request_id}
         await self._send({"type": kind, **what, "id": self._streams.newest, **echo})
 
     async def _send(self, document: dict[str, Any]) -> None:
-        await self._socket.send_frame(encode(document), WSMsgType.TEXT)
+        await self.send_frame(encode(document), WSMsgType.TEXT)
 
-    async def _close(self, code: WSCloseCode, why: str) -> None:
-        await self._socket.close(code=code, message=why.encode())
+    async def _part(self, code: WSCloseCode, why: str) -> None:
+        await self.close(code=code, message=why.encode())

@@ -7,10 +7,9 @@ loses the oldest of it, is told so, and can ask for it again by the id that the 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -18,8 +17,8 @@ from aiohttp import web
 from reactord.errors import EnvironmentTrouble
 from reactord.http.channels import COUNT, PROGRESS, Message, channel_of, names_of, told
 from reactord.http.facade import Facade
-from reactord.http.following import Feed, Follower, Send, Update
-from reactord.http.outbox import Gap, Outbox
+from reactord.http.following import Feed, Follower, Update
+from reactord.http.outbox import Gap, Outbox, Tell
 from reactord.http.views import encode
 from reactord.ledger.state import Event
 
@@ -36,8 +35,6 @@ WRITE_TIMEOUT_S = 20.0
 #: of all kinds together
 MAX_STREAMS = 1024
 EVENTS_AT_ONCE = 200
-
-Tell = Callable[[list[Message]], Awaitable[None]]
 
 
 @dataclass(eq=False, slots=True)
@@ -62,21 +59,23 @@ class Streams:
         self.gaps = self.missed = 0  # that clients were told of, and how much was in them
         self._task: asyncio.Task[None] | None = None
 
-    @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """Room for one stream. Raises EnvironmentTrouble when there is none."""
+    def check(self) -> None:
+        """Raises EnvironmentTrouble when there is no place for one more."""
         if self.leaving:
             raise EnvironmentTrouble("reactord is stopping; ask again in a moment")
         if self.open >= MAX_STREAMS:
             raise EnvironmentTrouble(f"{MAX_STREAMS} streams are open; close one, or poll /api/training/status")
-        if self._task is None or self._task.done():
+
+    def enter(self) -> None:
+        """One more."""
+        self.open += 1
+        if (self._task is None or self._task.done()) and not self.leaving:
             self.newest = self._facade.state.last_event()
             self._task = asyncio.create_task(self._keep_looking(), name="streams")
-        self.open += 1
-        try:
-            yield
-        finally:
-            self.open -= 1
+
+    def leave(self) -> None:
+        """One less."""
+        self.open -= 1
 
     def end(self) -> None:
         """Close every stream at its next breath: a client must not keep a stopping daemon waiting."""
@@ -99,12 +98,12 @@ class Streams:
             yield from feed.members
 
     # -- those who follow a job ----------------------------------------------------------------------------------------
-    async def follow(self, job_id: str, after: int | None, send: Send, *, sse_only: bool) -> Outbox[Update] | None:
+    async def follow(self, job_id: str, after: int | None, tell: Tell[Update]) -> Outbox[Update] | None:
         """Join those who follow a job, once it was told what came behind `after`. None: there is no such job."""
         feed = self._feed(job_id)
         if feed is None:
             return None
-        outbox = await feed.join(self._facade.state, after, send, sse_only=sse_only)
+        outbox = await feed.join(self._facade.state, after, tell)
         if self.leaving:
             outbox.end()
         return outbox
@@ -128,7 +127,7 @@ class Streams:
                 del self.feeds[job_id]
 
     # -- those who listen to channels ----------------------------------------------------------------------------------
-    async def listen(self, listener: Listener, channels: Iterable[str], after: int | None, tell: Tell) -> None:
+    async def listen(self, listener: Listener, channels: Iterable[str], after: int | None, tell: Tell[Message]) -> None:
         """Add channels to what a client hears; first it is told what the journal has of them behind `after`."""
         asked = frozenset(channels)
         if after is not None:
@@ -148,7 +147,7 @@ class Streams:
         self.listeners.discard(listener)
         self._tidy()
 
-    async def _replay(self, channels: frozenset[str], after: int, tell: Tell) -> None:
+    async def _replay(self, channels: frozenset[str], after: int, tell: Tell[Message]) -> None:
         """Until the client is where we are. Nothing is awaited behind the last look: nothing is lost or told twice."""
         while after < self.newest:
             events = self._facade.state.events(after=after, limit=EVENTS_AT_ONCE)

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from operator import attrgetter
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from aiohttp import web
 from pydantic import AfterValidator, Field
 
-from reactord.http import stream as streaming
-from reactord.http import views
 from reactord.http.bodies import Query, Said
-from reactord.http.channels import EVERYTHING, MAX_CHANNELS, PATTERN, Message
-from reactord.http.following import Send, Update, missed
-from reactord.http.outbox import Gap, Numbered, Outbox
+from reactord.http.channels import EVERYTHING, MAX_CHANNELS, PATTERN
 from reactord.http.route import Ask, Route
 from reactord.http.sockets import trinity, websocket
-from reactord.http.stream import STREAMS, Listener, Streams
+from reactord.http.stream import STREAMS
+from reactord.http.telling import OfEvents, OfJob
 
-log = logging.getLogger("reactord.http")
-
-PING = b": ping\n\n"
-#: what a connection takes without making us wait: less than the high water mark of a transport
-SMALL_BYTES = 60 * 1024
+#: events that are counted by topic
 RECENT = 500
-
-T = TypeVar("T", bound=Numbered)
 
 
 def _names(text: str) -> str:
@@ -65,93 +52,17 @@ class EventsStatus(Said):
 
 async def stream(ask: Ask) -> web.StreamResponse:
     """One job."""
-    streams, job_id = ask.request.app[STREAMS], ask["job_id"]
     sse_only = "text/event-stream" in ask.request.headers.get("Accept", "")
-    form = attrgetter("event" if sse_only else "both")
-
-    async def follow(send: Send) -> None:
-        outbox = await streams.follow(job_id, _last_event(ask), send, sse_only=sse_only)
-        if outbox is None:
-            await send(form(Update(0, views.unknown(job_id))))
-            return
-        try:
-            await _deliver(streams, outbox, form, lambda gap, then: missed(gap, then, sse_only=sse_only), send)
-        finally:
-            streams.unfollow(job_id, outbox)
-
-    return await _answer(ask, streams, follow)
+    streams, transport = ask.request.app[STREAMS], ask.request.transport
+    return OfJob(streams, transport, ask["job_id"], _last_event(ask), sse_only=sse_only)
 
 
 async def events(ask: Ask) -> web.StreamResponse:
     """Everything."""
-    streams, query = ask.request.app[STREAMS], ask.query
+    query: EventsQuery = ask.query
     last = _last_event(ask)
-
-    async def follow(send: Send) -> None:
-        async def tell(messages: list[Message]) -> None:
-            await send(b"".join(map(form, messages)))
-
-        form = attrgetter("event")
-        listener = Listener()
-        try:
-            await send(PING)  # the headers go with it: whoever waits for them knows that it is connected
-            await streams.listen(listener, query.channels.split(","), query.after if last is None else last, tell)
-            await _deliver(streams, listener.outbox, form, _gap, send)
-        finally:
-            streams.unlisten(listener)
-
-    return await _answer(ask, streams, follow)
-
-
-def _gap(gap: Gap, _: Message) -> bytes:
-    about = {"missed": gap.missed, "after": gap.after, "upto": gap.upto}
-    return b"event: gap\ndata: %s\n\n" % views.encode({"type": "gap", "payload": about, "id": gap.upto})
-
-
-async def _deliver(
-    streams: Streams, outbox: Outbox[T], form: Callable[[T], bytes], lost: Callable[[Gap, T], bytes], send: Send
-) -> None:
-    """Until it is over: everything that waits in one piece, and a comment where nothing does."""
-    while True:
-        gap, items = await outbox.take()
-        over = outbox.ended and not len(outbox)
-        data = b"".join(map(form, items))
-        if gap is not None:
-            data = lost(gap, items[0]) + data
-            streams.note(gap)
-        if data or not over:
-            await send(data or PING)
-        if over:
-            return
-
-
-async def _answer(ask: Ask, streams: Streams, follow: Callable[[Send], Awaitable[None]]) -> web.StreamResponse:
-    """An answer that goes on as long as `follow` does, at the pace of the client."""
-    request = ask.request
-    response = web.StreamResponse(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-    response.content_type = "text/event-stream"
-
-    async def send(data: bytes) -> None:
-        transport = request.transport
-        if transport is None:
-            raise ConnectionResetError
-        if transport.get_write_buffer_size() + len(data) < SMALL_BYTES:
-            await response.write(data)
-            return
-        async with asyncio.timeout(streaming.WRITE_TIMEOUT_S):
-            await response.write(data)
-
-    with streams.place():
-        try:
-            await response.prepare(request)
-            await follow(send)
-        except (ConnectionError, TimeoutError):
-            log.debug("a client left %s", request.path)
-            if request.transport is not None:
-                request.transport.abort()
-        except Exception:  # the boundary of a stream: its answer has begun, so all that is left is to end it
-            log.exception("the stream %s failed", request.path)
-    return response
+    channels = frozenset(query.channels.split(","))
+    return OfEvents(ask.request.app[STREAMS], ask.request.transport, channels, query.after if last is None else last)
 
 
 async def status(ask: Ask) -> dict[str, Any]:
