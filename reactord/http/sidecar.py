@@ -19,7 +19,7 @@ from reactord.jobs.driver import Driver
 from reactord.jobs.stages import Services
 from reactord.jobs.states import State as JobState
 from reactord.jobs.triggers import JobRequest
-from reactord.ledger.state import Job, State
+from reactord.ledger.state import Job, State, Store
 from reactord.public import Public
 from reactord.settings import Settings
 
@@ -33,6 +33,7 @@ class Sidecar:
         self.settings, self._inbox, self._public = settings, inbox, public
         self.drained = asyncio.Event()  # whoever runs the daemon ends it then
         self._drain: str | None = None
+        self._counted: tuple[int, int, int] | None = None  # at so many writes: active jobs, queued jobs
         self._services: Services | None = None
         self._driver: Driver | None = None
         self._app = build(self)
@@ -49,7 +50,7 @@ class Sidecar:
 
     def ready(self, services: Services, driver: Driver) -> None:
         """Recovery is over."""
-        self._services, self._driver = services, driver
+        self._services, self._driver, self._counted = services, driver, None
 
     def leave(self) -> None:
         """The daemon is stopping: end the streams, take no more; the health is told until `stop`."""
@@ -66,11 +67,19 @@ class Sidecar:
         if self._services is None:
             return Pulse("stopping" if phase == "stopping" else "starting", troubles, draining=self._drain)
         try:
-            live = self._services.store.live_jobs()
+            active, queued = self._count(self._services.store)
         except sqlite3.Error as trouble:  # a broken disk must not make us look dead
             return Pulse("ready", (*troubles, f"state.db: {trouble}"), draining=self._drain)
-        queued = sum(job.state == JobState.QUEUED for job in live)
-        return Pulse("ready", troubles, len(live) - queued, queued, self._inbox.intake.fresh, self._drain)
+        return Pulse("ready", troubles, active, queued, self._inbox.intake.fresh, self._drain)
+
+    def _count(self, store: Store) -> tuple[int, int]:
+        """Active and queued jobs; counted again when something was written."""
+        writes = store.writes
+        if self._counted is None or self._counted[0] != writes:
+            live = store.live_jobs()
+            queued = sum(job.state == JobState.QUEUED for job in live)
+            self._counted = writes, len(live) - queued, queued
+        return self._counted[1:]
 
     @property
     def state(self) -> State:

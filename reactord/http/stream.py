@@ -27,7 +27,7 @@ __all__ = ["STREAMS", "Feed", "Follower", "Listener", "Streams", "Update"]
 log = logging.getLogger("reactord.http")
 
 #: one look costs 50 us, whoever listens; nobody does, nobody looks
-LOOK_EVERY_S = 0.1
+LOOK_EVERY_S = 0.05
 #: a silence that both kinds of client skip over; proxies and Body give up on longer ones
 PING_EVERY_S = 10.0
 #: a client that takes nothing for so long is gone

@@ -12,8 +12,8 @@ from pydantic import AfterValidator, Field
 from reactord.http.bodies import Query, Said
 from reactord.http.channels import EVERYTHING, MAX_CHANNELS, PATTERN
 from reactord.http.route import Ask, Route
-from reactord.http.sockets import trinity, websocket
 from reactord.http.stream import STREAMS
+from reactord.http.talking import trinity, websocket
 from reactord.http.telling import OfEvents, OfJob
 
 #: events that are counted by topic
