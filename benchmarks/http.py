@@ -18,7 +18,7 @@ import sys
 sys.path.append(sys.path.pop(0))
 if __name__ == "http":
     del sys.modules["http"]
-    import http
+    import http  # noqa: F401
 
 import contextlib
 import json
@@ -44,9 +44,8 @@ class Child:
     """A process that speaks JSON lines."""
 
     def __init__(self, program: str, *argv: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, HERE / "support" / f"{program}.py", *argv], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        command = [sys.executable, str(HERE / "support" / f"{program}.py"), *argv]
+        self.process = subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.first = self.read()
 
     def read(self) -> dict[str, Any]:

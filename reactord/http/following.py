@@ -10,6 +10,7 @@ So every update is sent twice, once for each, unless the client asks for `text/e
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,10 @@ from reactord.ledger.state import Job, State
 from reactord.workdir import WorkDir, parse_progress
 
 READ_BYTES = 256 * 1024
+#: so many lines of a job are remembered: who comes back after a moment costs no reading
+RECENT = 256
+#: lines that are told in one go; a queue holds more
+BREATH = 32
 #: of the past, at once for one client: a status object is ten times as long as its line
 REPLAY_BYTES = 64 * 1024
 
@@ -58,10 +63,16 @@ class Follower:
 
 
 class Update:
-    """A status object at a line of progress; encoded once for all clients."""
+    """What a job says at a line of progress; encoded once for all clients, and only if there are any."""
 
-    def __init__(self, number: int, status: views.Status) -> None:
-        self.number, self.status = number, status
+    def __init__(self, job: Job, seen: views.Seen) -> None:
+        self.number = seen.line
+        self._job, self._seen = job, seen
+
+    @cached_property
+    def status(self) -> views.Status:
+        """As contract/body.md 1.4 has it."""
+        return views.status(self._job, self._seen)
 
     @cached_property
     def line(self) -> bytes:
@@ -77,6 +88,14 @@ class Update:
     def both(self) -> bytes:
         """For Body's client and for every SSE parser."""
         return self.line + b"\n" + self.event
+
+
+class Unknown(Update):
+    """A job that is not there: the first line is the last."""
+
+    def __init__(self, job_id: str) -> None:
+        self.number = 0
+        self.status = views.unknown(job_id)
 
 
 def missed(gap: Gap, then: Update, *, sse_only: bool) -> bytes:
@@ -104,6 +123,7 @@ class Feed:
         self._follower = Follower(WorkDir(root / job.id).progress_path)
         self._seen = views.Seen()
         self._now: Update | None = None  # what a new member is told
+        self._recent: deque[Update] = deque(maxlen=RECENT)  # lines that need not be read again
         self._turn = asyncio.Lock()
 
     async def look(self, state: State, *, changed: bool) -> None:
@@ -113,22 +133,23 @@ class Feed:
             while lines := self._follower.read():
                 for number, line in lines:
                     self._seen = views.fold(self._seen, line, number)
-                    self._tell(views.as_it_was(job, self._seen))
-                await asyncio.sleep(0)  # a long file must not hold up the others
+                    self._tell(update := Update(views.as_it_was(job, self._seen), self._seen))
+                    self._recent.append(update)
+                    if number % BREATH == 0:  # whoever reads takes it; a long file holds up nobody
+                        await asyncio.sleep(0)
             self._job = job
             if (self._shown.state, self._shown.updated_at) != (job.state, job.updated_at):
                 self._shown = job
-                self._tell(job)
+                self._tell(Update(job, self._seen))
             self._met = True
             self.over = job.state not in LIVE
             if self.over:
                 for member in self.members:
                     member.end()
 
-    def _tell(self, job: Job) -> None:
+    def _tell(self, update: Update) -> None:
         self._now = None
         if self._met:
-            update = Update(self._seen.line, views.status(job, self._seen))
             for member in self.members:
                 member.put(update)
             self._publish(update)
@@ -137,7 +158,7 @@ class Feed:
     def now(self) -> Update:
         """The job as it was told last."""
         if self._now is None:
-            self._now = Update(self._seen.line, views.status(self._shown, self._seen))
+            self._now = Update(self._shown, self._seen)
         return self._now
 
     async def join(self, state: State, after: int | None, tell: Tell[Update]) -> Outbox[Update]:
@@ -159,14 +180,19 @@ class Feed:
     async def _replay(self, state: State, after: int, tell: Tell[Update]) -> None:
         """Until the client is where we are; a slow one is waited for, so nothing is lost on the way."""
         reader, seen = Follower(self._follower.path), views.Seen()
-        while (begun := reader.offset) < self._follower.offset:
-            past = []
-            for number, line in reader.read(min(begun + REPLAY_BYTES, self._follower.offset)):
-                seen = views.fold(seen, line, number)
-                if number > after:
-                    past.append(Update(number, views.status(views.as_it_was(self._job, seen), seen)))
+        while after < self._seen.line:
+            if self._recent[0].number <= after + 1:
+                past = [update for update in self._recent if update.number > after]
+                after = past[-1].number
+            else:
+                begun, past = reader.offset, []
+                for number, line in reader.read(min(begun + REPLAY_BYTES, self._follower.offset)):
+                    seen = views.fold(seen, line, number)
+                    if number > after:
+                        past.append(Update(views.as_it_was(self._job, seen), seen))
+                if reader.offset == begun:  # the file went away
+                    return
+                after = max(after, reader.line)
             await tell(past)
             await asyncio.sleep(0)
-            if reader.offset == begun:  # the file went away
-                return
             await self.look(state, changed=False)

@@ -34,7 +34,8 @@ PING_EVERY_S = 10.0
 WRITE_TIMEOUT_S = 20.0
 #: of all kinds together
 MAX_STREAMS = 1024
-EVENTS_AT_ONCE = 200
+#: that are told in one go; a queue holds more
+EVENTS_AT_ONCE = 64
 
 
 @dataclass(eq=False, slots=True)

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from reactord.http import stream, views
 from reactord.http.channels import Message
-from reactord.http.following import Update, missed
+from reactord.http.following import Unknown, Update, missed
 from reactord.http.outbox import Gap, Numbered, Outbox
 from reactord.http.stream import Listener, Streams
 
@@ -107,7 +107,7 @@ class OfJob(Stream[Update]):
     async def join(self) -> Outbox[Update] | None:
         self._outbox = await self._streams.follow(self._job_id, self._after, self._again)
         if self._outbox is None:
-            await self.send(self.form([Update(0, views.unknown(self._job_id))]))
+            await self.send(self.form([Unknown(self._job_id)]))
         return self._outbox
 
     def leave(self) -> None:
