@@ -113,13 +113,14 @@ def missed(gap: Gap, then: Update, *, sse_only: bool) -> bytes:
 class Feed:
     """One job, and everybody who follows it."""
 
-    def __init__(self, job: Job, root: Path, publish: Callable[[Update], None]) -> None:
+    def __init__(self, job: Job, root: Path, publish: Callable[[Update], None], *, born: bool) -> None:
         self.members: set[Outbox[Update]] = set()
         self.over = False
         self.joining = 0  # those who will be members in a moment
         self._publish = publish  # to those who listen to the progress of all jobs
         self._job = self._shown = job  # as it is, and as it was told last
-        self._met = False  # what was there before us is nobody's news
+        self._met = born  # what was there before us is nobody's news
+        self._told = not born
         self._follower = Follower(WorkDir(root / job.id).progress_path)
         self._seen = views.Seen()
         self._now: Update | None = None  # what a new member is told
@@ -138,8 +139,8 @@ class Feed:
                     if number % BREATH == 0:  # whoever reads takes it; a long file holds up nobody
                         await asyncio.sleep(0)
             self._job = job
-            if (self._shown.state, self._shown.updated_at) != (job.state, job.updated_at):
-                self._shown = job
+            if not self._told or (self._shown.state, self._shown.updated_at) != (job.state, job.updated_at):
+                self._shown, self._told = job, True
                 self._tell(Update(job, self._seen))
             self._met = True
             self.over = job.state not in LIVE

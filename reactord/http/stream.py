@@ -115,9 +115,9 @@ class Streams:
             feed.members.discard(outbox)
             self._tidy()
 
-    def _feed(self, job_id: str) -> Feed | None:
+    def _feed(self, job_id: str, *, born: bool = False) -> Feed | None:
         if job_id not in self.feeds and (job := self._facade.state.job(job_id)):
-            self.feeds[job_id] = Feed(job, self._facade.home.jobs, self._progress)
+            self.feeds[job_id] = Feed(job, self._facade.home.jobs, self._progress, born=born)
         return self.feeds.get(job_id)
 
     def _tidy(self) -> None:
@@ -139,6 +139,8 @@ class Streams:
             self.listeners.add(listener)
         if self.leaving:
             listener.outbox.end()
+        if self._waiting is None:
+            self._count()
         if self._wanted(PROGRESS):
             for job in self._facade.state.live_jobs():
                 self._feed(job.id)
@@ -209,15 +211,13 @@ class Streams:
         self._count()
 
     def _meet(self, event: Event) -> None:
-        """A job that was born is followed at once for those who listen to all."""
-        if event.subject not in self.feeds and event.topic.startswith("job.") and self._wanted(PROGRESS):
-            feed = self._feed(event.subject)
-            if feed:
-                self._progress(feed.now)
+        """A job that is born is followed from its first line on, for those who listen to all."""
+        if event.topic == "job.queued" and event.subject not in self.feeds and self._wanted(PROGRESS):
+            self._feed(event.subject, born=True)
 
     def _count(self) -> None:
         waiting = self._facade.pulse().pending_experiences if self._wanted(COUNT) else None
-        if waiting is not None and waiting != self._waiting:
+        if None not in (waiting, self._waiting) and waiting != self._waiting:
             self._publish(Message(self.newest, COUNT, encode({"pending": waiting}), kept=False))
         self._waiting = waiting
 
