@@ -79,8 +79,11 @@ def sidecar(home: Path) -> Iterator[Child]:
         server.process.wait()
 
 
-def load(port: int, path: str, seconds: float = ROUND_S) -> dict[str, float]:
-    return Child("http_clients", "load", str(port), path, str(seconds), str(CONNECTIONS)).first
+def load(server: Child, port: int, path: str) -> dict[str, float]:
+    """A round; and what each request of it cost the server."""
+    before = server.ask("cpu")["cpu_s"]
+    found = Child("http_clients", "load", str(port), path, str(ROUND_S), str(CONNECTIONS)).first
+    return found | {"cpu_us": 1e6 * (server.ask("cpu")["cpu_s"] - before) / (found["per_s"] * ROUND_S)}
 
 
 def answers(server: Child) -> dict[str, Any]:
@@ -90,12 +93,14 @@ def answers(server: Child) -> dict[str, Any]:
     found: dict[str, list[tuple[dict[str, float], dict[str, float]]]] = {name: [] for name in paths}
     for _ in range(ROUNDS):
         for name, path in paths.items():
-            found[name].append((load(empty, "/"), load(port, path)))
+            found[name].append((load(server, empty, "/"), load(server, port, path)))
     middle = statistics.median
     said: dict[str, Any] = {
         name: {
             "per_s": round(middle(ours["per_s"] for _, ours in pairs)),
             "per_s_to_empty": round(middle(ours["per_s"] / floor["per_s"] for floor, ours in pairs), 2),
+            "cpu_us": round(middle(ours["cpu_us"] for _, ours in pairs), 1),
+            "empty_cpu_to_cpu": round(middle(floor["cpu_us"] / ours["cpu_us"] for floor, ours in pairs), 2),
             "p99_ms": round(middle(ours["p99_ms"] for _, ours in pairs), 2),
             "empty_p99_to_p99": round(middle(floor["p99_ms"] / ours["p99_ms"] for floor, ours in pairs), 2),
         }
@@ -124,7 +129,7 @@ def following(place: Path, clients: int, kind: str) -> dict[str, Any]:
         heard = crowd.end()
     return {
         **heard,
-        "expected": told * clients,
+        "expected": told * clients * (2 if kind == "naive" else 1),  # each update twice, once for each kind of parser
         "kib_a_client": round((after["uss_kib"] - before["uss_kib"]) / clients, 1),
         "kib_a_client_before_it_was_told": round((idle["uss_kib"] - before["uss_kib"]) / clients, 1),
         "cpu_us_a_delivery": round(1e6 * (after["cpu_s"] - idle["cpu_s"]) / (told * clients), 1),

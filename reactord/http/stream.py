@@ -69,10 +69,10 @@ class Streams:
 
     def enter(self) -> None:
         """One more."""
-        self.open += 1
         if (self._task is None or self._task.done()) and not self.leaving:
             self.newest = self._facade.state.last_event()
             self._task = asyncio.create_task(self._keep_looking(), name="streams")
+        self.open += 1
 
     def leave(self) -> None:
         """One less."""
