@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -16,8 +17,15 @@ from reactord.workdir import WorkDir
 HEALTH_FOR_S = 0.1
 MAX_KEPT = 64
 
-#: what differs when the status of a job does: the writes of the one writer, and the file that its worker appends to
-Place = tuple[int, int, int]
+
+@dataclass(slots=True)
+class Told:
+    """The status of a job, and by what it would differ: what the one writer wrote, and the worker to its file."""
+
+    writes: int
+    file: str
+    size: int
+    said: bytes
 
 
 class Answers:
@@ -26,12 +34,12 @@ class Answers:
     def __init__(self) -> None:
         self._pulse: Pulse | None = None
         self._health, self._at = b"", 0.0
-        self._statuses: OrderedDict[str, tuple[str, Place, bytes]] = OrderedDict()
+        self._statuses: OrderedDict[str, Told] = OrderedDict()
 
     def health(self, facade: Facade) -> bytes:
         """The health object: as it was, unless anything in it has changed."""
         pulse, now = facade.pulse(), facade.clock()
-        if pulse != self._pulse or not 0 <= now - self._at < HEALTH_FOR_S:
+        if (pulse is not self._pulse and pulse != self._pulse) or not 0 <= now - self._at < HEALTH_FOR_S:
             uptime_s = now - facade.started_at
             self._health = views.encode(views.health(pulse, version=facade.version, uptime_s=uptime_s))
             self._pulse, self._at = pulse, now
@@ -40,28 +48,29 @@ class Answers:
     def status(self, facade: Facade, job_id: str) -> bytes:
         """The status object of a job, as it is now. Raises NotThere."""
         state = facade.state
-        if (told := self._statuses.get(job_id)) and told[1] == _place(state.writes, told[0]):
-            return told[2]
+        told = self._statuses.get(job_id)
+        if told and told.writes == state.writes and told.size == size_of(told.file):
+            return told.said
         work = WorkDir(facade.home.jobs / job_id)
         file = str(work.progress_path)
-        place = _place(state.writes, file)
+        writes, size = state.writes, size_of(file)
         job = state.job(job_id)
         if job is None:
             raise NotThere("there is no such job; see `reactord jobs`")
         said = views.encode(views.status(job, views.fold_all(work.recent_progress())))
-        self._statuses[job_id] = file, place, said
+        self._statuses[job_id] = Told(writes, file, size, said)
         self._statuses.move_to_end(job_id)
         if len(self._statuses) > MAX_KEPT:
             self._statuses.popitem(last=False)
         return said
 
 
-def _place(writes: int, file: str) -> Place:
+def size_of(file: str) -> int:
+    """Of the progress of a job, which only grows; 0 before its first line."""
     try:
-        found = os.stat(file)  # noqa: PTH116 - a third of what Path.stat costs
+        return os.stat(file).st_size  # noqa: PTH116 - a third of what Path.stat costs
     except OSError:
-        return writes, 0, 0
-    return writes, found.st_size, found.st_mtime_ns
+        return 0
 
 
 ANSWERS: web.AppKey[Answers] = web.AppKey("answers", Answers)

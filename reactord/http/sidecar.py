@@ -33,6 +33,8 @@ class Sidecar:
         self.settings, self._inbox, self._public = settings, inbox, public
         self.drained = asyncio.Event()  # whoever runs the daemon ends it then
         self._drain: str | None = None
+        self._felt: tuple[str, tuple[str, ...], int, int, int, str | None] | None = None
+        self._pulse = Pulse("starting")
         self._counted: tuple[int, int, int] | None = None  # at so many writes: active jobs, queued jobs
         self._services: Services | None = None
         self._driver: Driver | None = None
@@ -70,7 +72,10 @@ class Sidecar:
             active, queued = self._count(self._services.store)
         except sqlite3.Error as trouble:  # a broken disk must not make us look dead
             return Pulse("ready", (*troubles, f"state.db: {trouble}"), draining=self._drain)
-        return Pulse("ready", troubles, active, queued, self._inbox.intake.fresh, self._drain)
+        now = "ready", troubles, active, queued, self._inbox.intake.fresh, self._drain
+        if now != self._felt:  # it is asked with every request, and seldom another
+            self._felt, self._pulse = now, Pulse(*now)
+        return self._pulse
 
     def _count(self, store: Store) -> tuple[int, int]:
         """Active and queued jobs; counted again when something was written."""
