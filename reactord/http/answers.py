@@ -51,12 +51,12 @@ class Answers:
         told = self._statuses.get(job_id)
         if told and told.writes == state.writes and told.size == size_of(told.file):
             return told.said
-        work = WorkDir(facade.home.jobs / job_id)
-        file = str(work.progress_path)
-        writes, size = state.writes, size_of(file)
-        job = state.job(job_id)
+        writes, job = state.writes, state.job(job_id)
         if job is None:
             raise NotThere("there is no such job; see `reactord jobs`")
+        work = WorkDir(facade.home.jobs / job.id)
+        file = str(work.progress_path)
+        size = size_of(file)
         said = views.encode(views.status(job, views.fold_all(work.recent_progress())))
         self._statuses[job_id] = Told(writes, file, size, said)
         self._statuses.move_to_end(job_id)

@@ -38,7 +38,8 @@ async def test_a_status_is_worked_out_once_and_anew_after_every_change(house, en
         house.fire("a1", "fail", cause="no memory")
         assert (await at.get(STATUS))[1]["error"] == "no memory"
         assert len(encoded) == 5
-        assert (await at.get(STATUS + "x"))[0] == 404
+        for unknown in ("a1x", "%00", "..%2Fa1", "%2Fetc%2Fpasswd"):
+            assert (await at.get(f"/api/training/status/{unknown}"))[0] == 404
 
 
 async def test_the_health_shows_every_change_at_once(house, encoded):
