@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from reactord.http.answers import ANSWERS, Answers
 from reactord.http.facade import Facade
 from reactord.http.guards import FACADE, LIMITS, Limits, errors_are_json, from_this_machine
 from reactord.http.routes.lifecycle import PROOFS
@@ -18,8 +19,8 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 def build(facade: Facade) -> web.Application:
     """The application. It answers /health before `facade` is ready, and everything else afterwards."""
     app = web.Application(middlewares=[errors_are_json, from_this_machine], client_max_size=MAX_BODY_BYTES)
-    app[FACADE], app[LIMITS], app[STREAMS] = facade, Limits(), Streams()
-    app[PROOFS] = Proofs()
+    app[FACADE], app[LIMITS], app[STREAMS] = facade, Limits(), Streams(facade)
+    app[ANSWERS], app[PROOFS] = Answers(), Proofs()
     app.on_shutdown.append(_end_streams)
     for route in ROUTES:
         route.mount(app.router)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from reactord.errors import BadRequest
 from reactord.formats.records import load_object
 from reactord.http.refusals import BadFields
+
+Model = TypeVar("Model", bound=BaseModel)
 
 TIMEOUT_S = 30.0
 #: what is larger is read in a thread: a loop that parses for 50 ms answers nobody
@@ -61,7 +63,7 @@ async def _read(request: web.Request) -> bytes:
         raise BadRequest(f"the body cannot be read ({damage}); send it again, whole") from None
 
 
-def checked(model: type[BaseModel], values: Mapping[str, Any]) -> BaseModel:
+def checked(model: type[Model], values: Mapping[str, Any]) -> Model:
     """The values as the model has them. Raises BadFields."""
     try:
         return model.model_validate(values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import resource
 import socket
 from contextlib import suppress
 
@@ -15,8 +16,10 @@ from reactord.settings import Settings
 
 IPV4, IPV6 = "127.0.0.1", "::1"
 LOOPBACK = (IPV4, IPV6, "localhost")
-#: more than all streams together, so that /health always finds a place; a burst may exceed it by the backlog
-MAX_CONNECTIONS = 128
+#: more than all streams together (stream.py), so that /health always finds a place; bursts may exceed it by the backlog
+MAX_CONNECTIONS = 1024 + 128
+#: that the rest of the daemon keeps open: databases, segments, pipes
+OTHER_FILES = 256
 BACKLOG = 64
 #: an idle connection, or one that sends half a header, is closed after so long; aiohttp's clients give up after 15 s
 IDLE_S = 30.0
@@ -39,6 +42,7 @@ class Listening:
     def __init__(self, runner: web.AppRunner, sockets: list[socket.socket]) -> None:
         self._runner, self._sockets = runner, sockets
         self._servers: list[asyncio.Server] = []
+        self._room = _room()
         self.port = int(sockets[0].getsockname()[1])
 
     async def start(self) -> None:
@@ -55,7 +59,7 @@ class Listening:
     def _accept(self) -> asyncio.Protocol:
         server = self._runner.server
         assert server is not None
-        return _Full() if len(server.connections) >= MAX_CONNECTIONS else server()
+        return _Full() if len(server.connections) >= self._room else server()
 
 
 class _Full(asyncio.Protocol):
@@ -84,6 +88,18 @@ async def serve(settings: Settings, app: web.Application, port: int | None = Non
     listening = Listening(runner, sockets)
     await listening.start()
     return listening
+
+
+def _room() -> int:
+    """How many connections we may hold; systems start programs with 256 or 1024 files, and allow more to who asks."""
+    wanted = MAX_CONNECTIONS + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(MAX_CONNECTIONS, soft - OTHER_FILES))
 
 
 def _bind(port: int) -> list[socket.socket]:

@@ -58,6 +58,9 @@ def _operation(route: Route, known: dict[Any, Any]) -> dict[str, Any]:
         said = known[model, "serialization"]
         said = {"type": "array", "items": said} if get_origin(route.gives) is list else said
     answers: dict[str, Any] = {"200": {"description": route.does, "content": {route.media: {"schema": said}}}}
+    if route.upgrades:
+        answers = {"101": {"description": "a WebSocket from here on"}}
+        also |= {426: "no WebSocket was asked for"}
     answers |= {str(status): {"description": words, "content": refused} for status, words in also.items()}
     answers |= {
         str(status): {"description": words, "content": {"application/json": {"schema": {"type": "object"}}}}

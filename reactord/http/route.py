@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from aiohttp import web
@@ -18,7 +19,7 @@ from reactord.http.facade import Facade
 from reactord.http.guards import FACADE, LIMITS, RETRY_AFTER_S, answer, refuse
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen would cost every request a microsecond
 class Ask:
     """A request, understood."""
 
@@ -61,16 +62,14 @@ class Route:
     also: Mapping[int, str] = field(default_factory=dict)  # other answers of its own
     always: bool = False  # answered in every phase
     leaving: bool = False  # answered while we leave, although it is a POST
+    upgrades: bool = False  # to a WebSocket: it answers 101 and goes on
     costs: bool = False  # a submission: it counts against the rate
 
     def mount(self, router: web.UrlDispatcher) -> None:
         """Have the router call it."""
-
-        async def handle(request: web.Request) -> web.StreamResponse:
-            return await _serve(self, request)
-
+        handle = partial(_serve, self)
         if self.method == "GET":
-            router.add_get(self.path, handle, allow_head=self.media == "application/json")
+            router.add_get(self.path, handle, allow_head=self.media == "application/json" and not self.upgrades)
         else:
             router.add_post(self.path, handle)
 

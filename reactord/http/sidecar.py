@@ -21,7 +21,7 @@ from reactord.jobs.restoring import restoring
 from reactord.jobs.stages import Services
 from reactord.jobs.states import State as JobState
 from reactord.jobs.triggers import JobRequest
-from reactord.ledger.state import Job, State
+from reactord.ledger.state import Job, State, Store
 from reactord.public import Public
 from reactord.schedule import Schedule
 from reactord.settings import Settings
@@ -39,6 +39,9 @@ class Sidecar:
         self.settings, self._inbox, self._public = settings, inbox, public
         self._drain: str | None = None
         self._draining = asyncio.Event()
+        self._felt: tuple[str, tuple[str, ...], int, int, int, str | None] | None = None
+        self._pulse = Pulse("starting")
+        self._counted: tuple[int, int, int] | None = None  # at so many writes: active jobs, queued jobs
         self._services: Services | None = None
         self._driver: Driver | None = None
         self._app = build(self)
@@ -55,7 +58,7 @@ class Sidecar:
 
     def ready(self, services: Services, driver: Driver) -> None:
         """Recovery is over."""
-        self._services, self._driver = services, driver
+        self._services, self._driver, self._counted = services, driver, None
 
     def leave(self) -> None:
         """The daemon is stopping: end the streams, take no more; the health is told until `stop`."""
@@ -72,11 +75,22 @@ class Sidecar:
         if self._services is None:
             return Pulse("stopping" if phase == "stopping" else "starting", troubles, draining=self._drain)
         try:
-            live = self._services.store.live_jobs()
+            active, queued = self._count(self._services.store)
         except sqlite3.Error as trouble:  # a broken disk must not make us look dead
             return Pulse("ready", (*troubles, f"state.db: {trouble}"), draining=self._drain)
-        queued = sum(job.state == JobState.QUEUED for job in live)
-        return Pulse("ready", troubles, len(live) - queued, queued, self._inbox.intake.fresh, self._drain)
+        now = "ready", troubles, active, queued, self._inbox.intake.fresh, self._drain
+        if now != self._felt:  # it is asked with every request, and seldom another
+            self._felt, self._pulse = now, Pulse(*now)
+        return self._pulse
+
+    def _count(self, store: Store) -> tuple[int, int]:
+        """Active and queued jobs; counted again when something was written."""
+        writes = store.writes
+        if self._counted is None or self._counted[0] != writes:
+            live = store.live_jobs()
+            queued = sum(job.state == JobState.QUEUED for job in live)
+            self._counted = writes, len(live) - queued, queued
+        return self._counted[1:]
 
     @property
     def state(self) -> State:

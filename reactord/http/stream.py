@@ -1,163 +1,225 @@
-"""How is a job followed? (contract/body.md 1.5)
+"""Who listens, and what is told to whom? One look at the journal and at the followed jobs serves every client.
 
-A stream is progress.jsonl, read as it grows, between the job's changes of state. SSE ids are its line numbers, so
-`Last-Event-ID` replays what a client missed, also across a restart of the daemon.
-
-Body's own client reads bare JSON lines and is blind to SSE; a standard SSE parser ignores a line that starts with `{`.
-So every update is sent twice, once for each, unless the client asks for `text/event-stream` alone.
+Each client has a bounded queue of its own (outbox.py). What is told is encoded once; a client that reads too slowly
+loses the oldest of it, is told so, and can ask for it again by the id that the gap names.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
 from reactord.errors import EnvironmentTrouble
-from reactord.http import views
+from reactord.http.channels import COUNT, PROGRESS, Message, channel_of, names_of, told
 from reactord.http.facade import Facade
-from reactord.http.route import Ask
-from reactord.jobs.states import LIVE
-from reactord.workdir import WorkDir, parse_progress
+from reactord.http.following import Feed, Follower, Update
+from reactord.http.outbox import Gap, Outbox, Tell
+from reactord.http.views import encode
+from reactord.ledger.state import Event
+
+__all__ = ["STREAMS", "Feed", "Follower", "Listener", "Streams", "Update"]
 
 log = logging.getLogger("reactord.http")
 
-LOOK_EVERY_S = 0.25
+#: one look costs 50 us, whoever listens; nobody does, nobody looks
+LOOK_EVERY_S = 0.05
 #: a silence that both kinds of client skip over; proxies and Body give up on longer ones
 PING_EVERY_S = 10.0
 #: a client that takes nothing for so long is gone
 WRITE_TIMEOUT_S = 20.0
-MAX_STREAMS = 64
-READ_BYTES = 256 * 1024
-PING = b": ping\n\n"
+#: of all kinds together
+MAX_STREAMS = 1024
+#: that are told in one go; a queue holds more
+EVENTS_AT_ONCE = 64
+
+
+@dataclass(eq=False, slots=True)
+class Listener:
+    """A client of the channels."""
+
+    channels: set[str] = field(default_factory=set)
+    outbox: Outbox[Message] = field(default_factory=Outbox)
 
 
 class Streams:
-    """The streams that are open now, and the word that ends them."""
+    """The streams that are open now, and the one task that feeds them."""
 
-    def __init__(self) -> None:
+    def __init__(self, facade: Facade) -> None:
         self.open = 0
-        self.leaving = asyncio.Event()
+        self.newest = 0  # the newest event of the journal that was told
+        self.leaving = False
+        self.feeds: dict[str, Feed] = {}
+        self.listeners: set[Listener] = set()
+        self._facade = facade
+        self._waiting: int | None = None  # experiences, as told last
+        self.gaps = self.missed = 0  # that clients were told of, and how much was in them
+        self._task: asyncio.Task[None] | None = None
+
+    def check(self) -> None:
+        """Raises EnvironmentTrouble when there is no place for one more."""
+        if self.leaving:
+            raise EnvironmentTrouble("reactord is stopping; ask again in a moment")
+        if self.open >= MAX_STREAMS:
+            raise EnvironmentTrouble(f"{MAX_STREAMS} streams are open; close one, or poll /api/training/status")
+
+    def enter(self) -> None:
+        """One more."""
+        if (self._task is None or self._task.done()) and not self.leaving:
+            self.newest = self._facade.state.last_event()
+            self._task = asyncio.create_task(self._keep_looking(), name="streams")
+        self.open += 1
+
+    def leave(self) -> None:
+        """One less."""
+        self.open -= 1
 
     def end(self) -> None:
         """Close every stream at its next breath: a client must not keep a stopping daemon waiting."""
-        self.leaving.set()
+        self.leaving = True
+        if self._task is not None:
+            self._task.cancel()
+        for outbox in self.outboxes():
+            outbox.end()
+
+    def note(self, gap: Gap) -> None:
+        """A client is told of it."""
+        self.gaps += 1
+        self.missed += gap.missed
+
+    def outboxes(self) -> Iterable[Outbox[Message] | Outbox[Update]]:
+        """Everybody's queue."""
+        for listener in self.listeners:
+            yield listener.outbox
+        for feed in self.feeds.values():
+            yield from feed.members
+
+    # -- those who follow a job ----------------------------------------------------------------------------------------
+    async def follow(self, job_id: str, after: int | None, tell: Tell[Update]) -> Outbox[Update] | None:
+        """Join those who follow a job, once it was told what came behind `after`. None: there is no such job."""
+        feed = self._feed(job_id)
+        if feed is None:
+            return None
+        outbox = await feed.join(self._facade.state, after, tell)
+        if self.leaving:
+            outbox.end()
+        return outbox
+
+    def unfollow(self, job_id: str, outbox: Outbox[Update]) -> None:
+        """The client went, or was told the end."""
+        if feed := self.feeds.get(job_id):
+            feed.members.discard(outbox)
+            self._tidy()
+
+    def _feed(self, job_id: str, *, born: bool = False) -> Feed | None:
+        if job_id not in self.feeds and (job := self._facade.state.job(job_id)):
+            self.feeds[job_id] = Feed(job, self._facade.home.jobs, self._progress, born=born)
+        return self.feeds.get(job_id)
+
+    def _tidy(self) -> None:
+        """Follow only what somebody wants to know."""
+        wanted = self._wanted(PROGRESS)
+        for job_id, feed in list(self.feeds.items()):
+            if not feed.members and not feed.joining and (feed.over or not wanted):
+                del self.feeds[job_id]
+
+    # -- those who listen to channels ----------------------------------------------------------------------------------
+    async def listen(self, listener: Listener, channels: Iterable[str], after: int | None, tell: Tell[Message]) -> None:
+        """Add channels to what a client hears; first it is told what the journal has of them behind `after`."""
+        asked = frozenset(channels)
+        if after is not None:
+            await self._replay(asked, after, tell)
+        listener.channels |= asked
+        if listener not in self.listeners:
+            listener.outbox.after = self.newest
+            self.listeners.add(listener)
+        if self.leaving:
+            listener.outbox.end()
+        if self._waiting is None:
+            self._count()
+        if self._wanted(PROGRESS):
+            for job in self._facade.state.live_jobs():
+                self._feed(job.id)
+
+    def unlisten(self, listener: Listener) -> None:
+        """The client went."""
+        self.listeners.discard(listener)
+        self._tidy()
+
+    async def _replay(self, channels: frozenset[str], after: int, tell: Tell[Message]) -> None:
+        """Until the client is where we are. Nothing is awaited behind the last look: nothing is lost or told twice."""
+        while after < self.newest:
+            events = self._facade.state.events(after=after, limit=EVENTS_AT_ONCE)
+            events = [event for event in events if event.seq <= self.newest]
+            messages = [told(event) for event in events if not names_of(channel_of(event.topic)).isdisjoint(channels)]
+            after = events[-1].seq if events else self.newest
+            if messages:
+                await tell(messages)
+            await asyncio.sleep(0)
+
+    def _wanted(self, channel: str) -> bool:
+        names = names_of(channel)
+        return any(not names.isdisjoint(listener.channels) for listener in self.listeners)
+
+    def _publish(self, message: Message) -> None:
+        names = names_of(message.channel)
+        for listener in self.listeners:
+            if not names.isdisjoint(listener.channels):
+                listener.outbox.put(message)
+
+    def _progress(self, update: Update) -> None:
+        if self.listeners:
+            self._publish(Message(self.newest, PROGRESS, update.line, kept=False))
+
+    # -- the one who looks ---------------------------------------------------------------------------------------------
+    async def _keep_looking(self) -> None:
+        shown, pinged = "", time.monotonic()
+        while self.open:
+            try:
+                await self._look()
+                shown = ""
+            except Exception as trouble:  # the boundary of a task: the streams must not fall silent for ever
+                words = str(trouble) or type(trouble).__name__
+                if words != shown:
+                    log.exception("nothing can be told to those who listen; it goes on by itself")
+                shown = words
+            if time.monotonic() - pinged >= PING_EVERY_S:
+                pinged = time.monotonic()
+                for outbox in self.outboxes():
+                    outbox.wake()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _look(self) -> None:
+        """Tell everybody what is new."""
+        state = self._facade.state
+        moved: set[str] = set()
+        while events := state.events(after=self.newest, limit=EVENTS_AT_ONCE):
+            for event in events:
+                self.newest = event.seq
+                moved.add(event.subject)
+                if self.listeners:
+                    self._publish(told(event))
+                    self._meet(event)
+            await asyncio.sleep(0)
+        for job_id, feed in list(self.feeds.items()):
+            await feed.look(state, changed=job_id in moved)
+        self._tidy()
+        self._count()
+
+    def _meet(self, event: Event) -> None:
+        """A job that is born is followed from its first line on, for those who listen to all."""
+        if event.topic == "job.queued" and event.subject not in self.feeds and self._wanted(PROGRESS):
+            self._feed(event.subject, born=True)
+
+    def _count(self) -> None:
+        waiting = self._facade.pulse().pending_experiences if self._wanted(COUNT) else None
+        if None not in (waiting, self._waiting) and waiting != self._waiting:
+            self._publish(Message(self.newest, COUNT, encode({"pending": waiting}), kept=False))
+        self._waiting = waiting
 
 
 STREAMS: web.AppKey[Streams] = web.AppKey("streams", Streams)
-
-
-class Follower:
-    """Reads the lines of progress.jsonl that are new, and numbers them from 1."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.line = 0
-        self._offset = 0
-
-    def read(self) -> list[tuple[int, dict[str, Any]]]:
-        """New whole lines with their numbers; a line that a crash tore has a number, too, and is left out."""
-        try:
-            with self.path.open("rb") as file:
-                file.seek(self._offset)
-                data = file.read(READ_BYTES)
-        except FileNotFoundError:
-            return []
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        found = []
-        for raw in whole.split(b"\n")[:-1]:
-            self.line += 1
-            if (value := parse_progress(raw)) is not None:
-                found.append((self.line, value))
-        return found
-
-
-async def updates(facade: Facade, job_id: str, after: int | None) -> AsyncIterator[tuple[int, views.Status] | None]:
-    """(line number, status object) of every update; None when there is nothing new at the moment.
-
-    Begins with the lines behind `after` (None: with the current state) and ends behind the job's last state.
-    """
-    follower = Follower(WorkDir(facade.home.jobs / job_id).progress_path)
-    seen, shown = views.Seen(), None
-    while True:
-        job = facade.state.job(job_id)
-        if job is None:
-            yield 0, views.unknown(job_id)
-            return
-        while lines := follower.read():
-            for number, line in lines:
-                seen = views.fold(seen, line, number)
-                if after is not None and number > after:
-                    yield number, views.status(views.as_it_was(job, seen), seen)
-            await asyncio.sleep(0)  # a long file must not hold up the others
-        if shown != (job.state, job.updated_at):
-            shown = (job.state, job.updated_at)
-            yield follower.line, views.status(job, seen)
-        if job.state not in LIVE:
-            return
-        after = 0  # everything from here on is news
-        yield None
-
-
-def framed(number: int, status: views.Status, *, sse_only: bool) -> bytes:
-    """One update on the wire."""
-    line = views.encode(status)
-    event = b"event: status\nid: %d\ndata: %s\n\n" % (number, line)
-    return event if sse_only else line + b"\n" + event
-
-
-async def stream(ask: Ask) -> web.StreamResponse:
-    """GET /api/training/stream/{job_id}."""
-    facade, request = ask.facade, ask.request
-    streams = request.app[STREAMS]
-    if streams.open >= MAX_STREAMS:
-        raise EnvironmentTrouble(f"{MAX_STREAMS} streams are open; close one, or poll /api/training/status")
-    response = web.StreamResponse(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-    response.content_type = "text/event-stream"
-    streams.open += 1
-    try:
-        await response.prepare(request)
-        await _send(response, request, facade, streams)
-    except (ConnectionError, TimeoutError):
-        log.debug("a client left the stream of %s", request.match_info["job_id"])
-        if request.transport is not None:
-            request.transport.abort()
-    except Exception:  # the boundary of a stream: its answer has begun, so all that is left is to end it
-        log.exception("the stream of %s failed", request.match_info["job_id"])
-    finally:
-        streams.open -= 1
-    return response
-
-
-async def _send(response: web.StreamResponse, request: web.Request, facade: Facade, streams: Streams) -> None:
-    sse_only = "text/event-stream" in request.headers.get("Accept", "")
-    spoke_at = time.monotonic()
-    async for update in updates(facade, request.match_info["job_id"], _last_event(request)):
-        if update is not None:
-            data = framed(*update, sse_only=sse_only)
-        elif time.monotonic() - spoke_at >= PING_EVERY_S:
-            data = PING
-        else:
-            data = b""
-        if data:
-            async with asyncio.timeout(WRITE_TIMEOUT_S):
-                await response.write(data)
-            spoke_at = time.monotonic()
-        if update is None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY_S):
-                    await streams.leaving.wait()
-        if streams.leaving.is_set():
-            return
-
-
-def _last_event(request: web.Request) -> int | None:
-    value = request.headers.get("Last-Event-ID", "")
-    return int(value) if value.isascii() and value.isdigit() and len(value) < 16 else None

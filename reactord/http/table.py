@@ -10,7 +10,7 @@ from aiohttp import web
 from reactord.http.openapi import document
 from reactord.http.page import page
 from reactord.http.route import Ask, Route
-from reactord.http.routes import data, life, lifecycle, models, runs, schedules, training, watching
+from reactord.http.routes import data, life, lifecycle, models, runs, schedules, streams, training, watching
 
 
 async def describe(ask: Ask) -> dict[str, Any]:
@@ -37,6 +37,7 @@ ROUTES: tuple[Route, ...] = (
     *lifecycle.ROUTES,
     *watching.ROUTES,
     *training.ROUTES,
+    *streams.ROUTES,
     *runs.ROUTES,
     *data.ROUTES,
     *models.ROUTES,

@@ -19,6 +19,7 @@ from reactord.jobs.states import LIVE, State
 from reactord.ledger.state import Job
 
 Status = dict[str, Any]
+_JSON = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 #: an escaped character may take 12 bytes, and a line must stay below 64 KiB
 MAX_TEXT = 1000
@@ -215,7 +216,7 @@ def health(pulse: Pulse, *, version: str, uptime_s: float) -> dict[str, Any]:
 
 def encode(document: Any) -> bytes:  # noqa: ANN401 - any JSON value
     """One line of ASCII. Raises ValueError for NaN and infinity."""
-    return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+    return _JSON.encode(document).encode()
 
 
 def _number(value: object) -> float | None:

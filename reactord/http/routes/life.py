@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from reactord.http import views
+from aiohttp import web
+
+from reactord.http.answers import ANSWERS
 from reactord.http.bodies import Said
-from reactord.http.guards import RETRY_AFTER_S
+from reactord.http.guards import RETRY_AFTER_S, encoded
 from reactord.http.route import Ask, Reply, Route
 
 
@@ -34,11 +36,9 @@ class Ready(Said):
     ready: bool
 
 
-async def health(ask: Ask) -> dict[str, Any]:
+async def health(ask: Ask) -> web.Response:
     """200 in every phase."""
-    facade = ask.facade
-    uptime_s = facade.clock() - facade.started_at
-    return views.health(facade.pulse(), version=facade.version, uptime_s=uptime_s)
+    return encoded(ask.request.app[ANSWERS].health(ask.facade))
 
 
 async def ready(ask: Ask) -> dict[str, Any] | Reply:

@@ -7,18 +7,20 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
+from aiohttp import web
+
 from reactord.errors import EnvironmentTrouble
-from reactord.http import intake, views
+from reactord.http import intake
+from reactord.http.answers import ANSWERS
 from reactord.http.bodies import Body, Said
 from reactord.http.facade import Facade
+from reactord.http.guards import encoded
 from reactord.http.offering import offer
 from reactord.http.refusals import Conflict, NotThere
 from reactord.http.route import Ask, Route
-from reactord.http.stream import stream
 from reactord.jobs.states import LIVE, State
 from reactord.jobs.triggers import JobRequest
 from reactord.ledger.state import Job
-from reactord.workdir import WorkDir
 
 CAUSE = "asked for over HTTP"
 
@@ -98,11 +100,9 @@ def _started(job: Job, message: str, ignored: Mapping[str, str]) -> dict[str, An
     return reply | ({"ignored": dict(ignored)} if ignored else {})
 
 
-async def status(ask: Ask) -> dict[str, Any]:
+async def status(ask: Ask) -> web.Response:
     """The newest of it; what is queued is told as training (views.py)."""
-    job = job_of(ask)
-    lines = WorkDir(ask.facade.home.jobs / job.id).recent_progress()
-    return views.status(job, views.fold_all(lines))
+    return encoded(ask.request.app[ANSWERS].status(ask.facade, ask["job_id"]))
 
 
 async def cancel(ask: Ask) -> dict[str, Any]:
@@ -144,8 +144,6 @@ ROUTES = (
     Route("POST", "/api/training/schedule", schedule, "Queue a job on what is there.",
           takes=ScheduleBody, gives=Started, costs=True),
     Route("GET", "/api/training/status/{job_id}", status, "How far a job is.", gives=Status, also={404: "no such job"}),
-    Route("GET", "/api/training/stream/{job_id}", stream, "Follow a job: every update twice, as a bare JSON line and as"
-          " a server-sent event; only the latter for who accepts text/event-stream.", media="text/event-stream"),
     Route("POST", "/api/training/cancel/{job_id}", cancel, "End a job that is not being placed before Prime.",
           gives=Cancelled, also={404: "no such job", 409: "past cancelling"}),
 )  # fmt: skip
