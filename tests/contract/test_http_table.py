@@ -48,7 +48,7 @@ WITHOUT_A_MODEL = {
     "/api/v1/models/{model_id}": 404, "/api/v1/models/register": 409, "/api/models/deploy": 400,
     "/api/models/rollback": 400,
 }  # fmt: skip
-JSON = [route for route in ROUTES if route.media == "application/json"]
+JSON = [route for route in ROUTES if route.media == "application/json" and not route.upgrades]
 POSTS = [route for route in ROUTES if route.method == "POST"]
 
 
