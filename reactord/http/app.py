@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 
+from reactord.http.bodies import LARGE, MAX_LARGE
 from reactord.http.facade import Facade
-from reactord.http.guards import FACADE, LIMITS, Limits, errors_are_json, from_this_machine
+from reactord.http.guards import CROWD, FACADE, LIMITS, Crowd, Limits, errors_are_json, from_whom_we_know
 from reactord.http.stream import STREAMS, Streams
 from reactord.http.table import ROUTES
 
@@ -15,8 +18,9 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 
 def build(facade: Facade) -> web.Application:
     """The application. It answers /health before `facade` is ready, and everything else afterwards."""
-    app = web.Application(middlewares=[errors_are_json, from_this_machine], client_max_size=MAX_BODY_BYTES)
+    app = web.Application(middlewares=[errors_are_json, from_whom_we_know], client_max_size=MAX_BODY_BYTES)
     app[FACADE], app[LIMITS], app[STREAMS] = facade, Limits(), Streams()
+    app[CROWD], app[LARGE] = Crowd(), asyncio.Semaphore(MAX_LARGE)
     app.on_shutdown.append(_end_streams)
     for route in ROUTES:
         route.mount(app.router)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +15,12 @@ from reactord.formats.records import load_object
 from reactord.http.refusals import BadFields
 
 TIMEOUT_S = 30.0
-#: what is larger is read in a thread: a loop that parses for 50 ms answers nobody
+#: bodies that are larger, or may be, are read so many at a time: others wait, for their memory is ours
+MAX_LARGE = 16
+#: what is larger is parsed in a thread: a loop that parses for 50 ms answers nobody
 LARGE_BYTES = 64 * 1024
+
+LARGE: web.AppKey[asyncio.Semaphore] = web.AppKey("large", asyncio.Semaphore)
 
 
 class Body(BaseModel):
@@ -52,8 +57,12 @@ def _understood(model: type[BaseModel], raw: bytes) -> BaseModel:
 
 
 async def _read(request: web.Request) -> bytes:
+    length = request.content_length
+    if (length or 0) > request.client_max_size:
+        raise web.HTTPRequestEntityTooLarge(request.client_max_size, length or 0)
+    is_large = length is None or length > LARGE_BYTES or "Content-Encoding" in request.headers
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(TIMEOUT_S), request.app[LARGE] if is_large else contextlib.nullcontext():
             return await request.read()
     except TimeoutError:
         raise web.HTTPRequestTimeout from None

@@ -2,11 +2,12 @@
 
 A port on the loopback is open to every web page in the user's browser: the Host header stops DNS rebinding, the Origin
 header and the content type stop forged forms. Other programs of this machine are welcome, with or without a Bearer
-token: nine of ten Body clients cannot send one (contract/body.md 0.6).
+token: nine of ten Body clients cannot send one (contract/body.md 0.6). Who comes to another address must know ours.
 """
 
 from __future__ import annotations
 
+import hmac
 import logging
 import math
 import re
@@ -19,6 +20,7 @@ from aiohttp.typedefs import Handler
 from reactord.errors import BadInput, EnvironmentTrouble
 from reactord.http.facade import Facade
 from reactord.http.refusals import Conflict, Forbidden, NotThere, TooLarge
+from reactord.http.sockets import door_of
 from reactord.http.views import encode
 from reactord.jobs.machine import IllegalTransition
 
@@ -33,6 +35,12 @@ READING = ("GET", "HEAD")
 ENCODINGS = ("", "identity", "gzip", "deflate")
 #: submissions of work: so many at once, and then so many a second. Body retries three times, and then gives a job up
 BURST, PER_S = 60, 5.0
+#: requests that are being answered at once, streams among them. There are more connections than that (listen.py), so
+#: one that only asks how we are always finds a place
+MAX_BUSY = 1136
+#: what browsers say of a request that no other page has caused; other programs say nothing
+FROM_NO_OTHER_PAGE = ("none", "same-origin")
+HOW_TO_SEND_IT = "send `Authorization: Bearer` and what is in reactor/http.token of the daemon's home"
 #: what aiohttp refuses by itself
 WORDS_OF = {
     404: "there is nothing at this path; see the README for the paths there are",
@@ -68,7 +76,27 @@ class Limits:
         return 0
 
 
+class Crowd:
+    """How many requests are being answered: beyond MAX_BUSY only those that cost no time."""
+
+    def __init__(self) -> None:
+        self.busy = 0
+
+    def __enter__(self) -> None:
+        self.busy += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.busy -= 1
+
+    @property
+    def full(self) -> bool:
+        return self.busy >= MAX_BUSY
+
+
 LIMITS: web.AppKey[Limits] = web.AppKey("limits", Limits)
+CROWD: web.AppKey[Crowd] = web.AppKey("crowd", Crowd)
+#: of those who come through the foreign door
+TOKEN: web.AppKey[str] = web.AppKey("token", str)
 
 
 def answer(document: object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -106,18 +134,44 @@ async def errors_are_json(request: web.Request, handler: Handler) -> web.StreamR
 
 
 @web.middleware
-async def from_this_machine(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse what a web page could have sent."""
-    assert request.transport is not None
-    port = str(request.transport.get_extra_info("sockname")[1])
-    host = LOOPBACK.fullmatch(request.headers.get("Host", ""))
-    if host is None or host["port"] not in (None, port):
-        return refuse(421, f"this Host is not ours; ask 127.0.0.1:{port}")
+async def from_whom_we_know(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse what a web page could have sent, and what comes from elsewhere without the token."""
+    door = door_of(request.get_extra_info("sockname"))
+    if door == "foreign" and not _knows_the_token(request):
+        return refuse(401, f"this address needs the token; {HOW_TO_SEND_IT}", **{"WWW-Authenticate": "Bearer"})
+    if door == "loopback" and (refusal := _misdirected(request)):
+        return refusal
+    if _is_of_a_page(request):
+        return refuse(403, "web pages may not do this; use `reactord` or a program on this machine")
     if request.method not in READING:
-        if "Origin" in request.headers:
-            return refuse(403, "web pages may not do this; use `reactord` or a program on this machine")
         if request.body_exists and request.content_type != "application/json":
             return refuse(415, "the body must be JSON; send it with Content-Type: application/json")
         if request.headers.get("Content-Encoding", "").lower() not in ENCODINGS:
             return refuse(415, "this Content-Encoding is not read; send gzip, or no encoding")
     return await handler(request)
+
+
+def _is_of_a_page(request: web.Request) -> bool:
+    """Whether a web page has caused it: its script, its form, its picture. A link that somebody clicked is nothing."""
+    if "Origin" in request.headers:
+        return True
+    if request.headers.get("Sec-Fetch-Site", "none") in FROM_NO_OTHER_PAGE:
+        return False
+    return request.method not in READING or request.headers.get("Sec-Fetch-Dest") != "document"
+
+
+def _knows_the_token(request: web.Request) -> bool:
+    kind, _, sent = request.headers.get("Authorization", "").partition(" ")
+    token = request.app.get(TOKEN)
+    if token is None or kind.lower() != "bearer":
+        return False
+    return hmac.compare_digest(sent.strip().encode("utf-8", "surrogateescape"), token.encode())
+
+
+def _misdirected(request: web.Request) -> web.Response | None:
+    """The refusal of a request that was meant for another host: a rebound name looks like that."""
+    port = str(request.get_extra_info("sockname")[1])  # an alias has its own
+    host = LOOPBACK.fullmatch(request.headers.get("Host", ""))
+    if host is None or host["port"] not in (None, port):
+        return refuse(421, f"this Host is not ours; ask 127.0.0.1:{port}")
+    return None

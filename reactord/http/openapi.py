@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from reactord.http.bodies import Said
-from reactord.http.route import Route
+from reactord.http.route import NAME, Route
 
 REF = "#/components/schemas/{model}"
 _PART = re.compile(r"\{(\w+)\}")
@@ -21,6 +21,7 @@ OF_ALL = {
     421: "another host's name",
     503: "not now",
 }
+OF_PATHS = {404: "nothing has this name"}
 OF_BODIES = {408: "the body came too slowly", 413: "too large", 415: "no JSON", 422: "not understood"}
 
 
@@ -52,7 +53,8 @@ def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
 
 def _operation(route: Route, known: dict[Any, Any]) -> dict[str, Any]:
     refused = {"application/json": {"schema": known[Refused, "serialization"]}}
-    also = OF_ALL | (OF_BODIES if route.takes else {}) | ({429: "too many submissions"} if route.costs else {})
+    also = OF_ALL | (OF_PATHS if "{" in route.path else {}) | (OF_BODIES if route.takes else {})
+    also |= {429: "too many submissions"} if route.costs else {}
     said = known[route.gives, "serialization"] if _is_model(route.gives) else route.gives
     answers: dict[str, Any] = {"200": {"description": route.does, "content": {route.media: {"schema": said}}}}
     answers |= {str(status): {"description": words, "content": refused} for status, words in also.items()}
@@ -74,7 +76,7 @@ def _name(route: Route) -> str:
 
 
 def _in_path(route: Route) -> Iterable[dict[str, Any]]:
-    schema = {"type": "string", "minLength": 1}
+    schema = {"type": "string", "pattern": f"^{NAME}$"}
     return ({"name": name, "in": "path", "required": True, "schema": schema} for name in _PART.findall(route.path))
 
 

@@ -1,0 +1,90 @@
+"""What may a connection do before it is a request? Take HEAD_S for a whole head, and make room when it is idle."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from reactord.http.guards import refuse
+
+#: for one whole request head, from the connection or its first byte on; aiohttp itself would wait for ever
+HEAD_S = 10.0
+#: an idle connection is closed after so long; aiohttp's clients give theirs up after 15 s
+IDLE_S = 30.0
+#: of a refused body that is still being sent: read on so long that the sender can see the refusal
+LINGER_S = 2.0
+#: in a head; a field, and the line with the path and its query, have up to 8,190 bytes each
+MAX_HEADERS = 64
+
+
+class Connection(web.RequestHandler):
+    """One of aiohttp's connections, with an end to every wait, and words for what is no HTTP."""
+
+    __slots__ = ("_head_timer",)
+
+    def __init__(self, server: web.Server) -> None:
+        self._head_timer: asyncio.TimerHandle | None = None
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type] # aiohttp's own word for none
+            keepalive_timeout=IDLE_S,
+            lingering_time=LINGER_S,
+            max_headers=MAX_HEADERS,
+        )
+
+    def give_way(self) -> bool:
+        """Close, if no request of it is being answered; False: one is, or it is closed already."""
+        if self._request_in_progress or self.transport is None or self.transport.is_closing():
+            return False
+        self.transport.abort()
+        return True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        heads = self._request_count
+        super().data_received(data)
+        if self._request_count > heads:
+            self._stop_waiting()
+        elif self._waiter is not None and self._head_timer is None:  # the first bytes of the next head, not of a body
+            self._await_head()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What is no HTTP is refused like everything else, and is nothing for the log: anybody can send it."""
+        if status >= 500 or request.writer.output_size > 0:
+            return super().handle_error(request, status, exc, message)
+        words = (message or "this is no request").partition("\n")[0].strip(" :")
+        refusal = refuse(
+            status, f"this is not HTTP as we know it ({words[:100]}); correct the request and send it again"
+        )
+        refusal.force_close()
+        return refusal
+
+    def _await_head(self) -> None:
+        self._head_timer = asyncio.get_running_loop().call_later(HEAD_S, self.force_close)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+class Full(asyncio.Protocol):
+    """Turns a connection away: every place is held by a request that is being answered."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
