@@ -60,7 +60,9 @@ class Listening:
         try:
             found = opening()
         except (OSError, EnvironmentTrouble) as trouble:
-            words = (trouble.strerror if isinstance(trouble, OSError) else None) or str(trouble)
+            words = str(trouble)
+            if isinstance(trouble, OSError):
+                words = f"{trouble.strerror}; free it, or take it out of the settings"
             if self._troubles.get(name) != words:
                 log.warning("cannot listen on %s: %s", name, words)
             self._missing[name], self._troubles[name] = opening, words
