@@ -31,6 +31,7 @@ FACADE: web.AppKey[Facade] = web.AppKey("facade", Facade)
 RETRY_AFTER_S = 2
 #: Body's loading server sends a bare `localhost`; without a port a name is no less ours (a rebound page sends its own)
 LOOPBACK = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::(?P<port>[0-9]+))?", re.IGNORECASE)
+ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 READING = ("GET", "HEAD")
 ENCODINGS = ("", "identity", "gzip", "deflate")
 #: submissions of work: so many at once, and then so many a second. Body retries three times, and then gives a job up
@@ -171,7 +172,11 @@ def _knows_the_token(request: web.Request) -> bool:
 def _misdirected(request: web.Request) -> web.Response | None:
     """The refusal of a request that was meant for another host: a rebound name looks like that."""
     port = str(request.get_extra_info("sockname")[1])  # an alias has its own
-    host = LOOPBACK.fullmatch(request.headers.get("Host", ""))
+    named = request.headers.get("Host", "")
+    if not request.raw_path.startswith(("/", "*")):  # the absolute form, which counts more (RFC 9112, 3.2.2)
+        absolute = ABSOLUTE.match(request.raw_path)
+        named = absolute[1] if absolute else ""
+    host = LOOPBACK.fullmatch(named)
     if host is None or host["port"] not in (None, port):
         return refuse(421, f"this Host is not ours; ask 127.0.0.1:{port}")
     return None
