@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from reactord.errors import EnvironmentTrouble
 from reactord.http import intake, views
@@ -16,7 +18,7 @@ from reactord.http.refusals import Conflict, NotThere
 from reactord.http.route import Ask, Route
 from reactord.http.stream import stream
 from reactord.jobs.states import LIVE, State
-from reactord.jobs.triggers import JobRequest
+from reactord.jobs.triggers import JobId, JobRequest
 from reactord.ledger.state import Job
 from reactord.workdir import WorkDir
 
@@ -26,9 +28,9 @@ CAUSE = "asked for over HTTP"
 class ScheduleBody(Body):
     """What the supervisor sends; its own times and states are its own."""
 
-    id: str | None = None
+    id: JobId | None = None
     config: dict[str, Any] | None = None
-    priority: str | None = None
+    priority: Annotated[str, Field(max_length=32)] | None = None
 
 
 class Started(Said):
