@@ -1,8 +1,9 @@
-"""What may a connection do before it is a request? Take HEAD_S for a whole head, and make room when it is idle."""
+"""How long may a connection keep us waiting? HEAD_S for a whole head, TAKE_S to take an answer; idle, it makes room."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -14,17 +15,39 @@ HEAD_S = 10.0
 IDLE_S = 30.0
 #: of a refused body that is still being sent: read on so long that the sender can see the refusal
 LINGER_S = 2.0
+#: who takes nothing of a long answer for so long has left
+TAKE_S = 30.0
 #: in a head; a field, and the line with the path and its query, have up to 8,190 bytes each
 MAX_HEADERS = 64
+
+
+class Alarm:
+    """Calls once, after a while, unless it is put off."""
+
+    __slots__ = ("_call", "_handle")
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+        self._handle: asyncio.TimerHandle | None = None
+
+    def set(self, after_s: float) -> None:
+        """One that is set stays as it is."""
+        if self._handle is None:
+            self._handle = asyncio.get_running_loop().call_later(after_s, self._call)
+
+    def put_off(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
 
 
 class Connection(web.RequestHandler):
     """One of aiohttp's connections, with an end to every wait, and words for what is no HTTP."""
 
-    __slots__ = ("_head_timer",)
+    __slots__ = ("_head", "_take")
 
     def __init__(self, server: web.Server) -> None:
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._head, self._take = Alarm(self._give_up), Alarm(self._give_up)
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -38,23 +61,32 @@ class Connection(web.RequestHandler):
         """Close, if no request of it is being answered; False: one is, or it is closed already."""
         if self._request_in_progress or self.transport is None or self.transport.is_closing():
             return False
-        self.transport.abort()
+        self._give_up()
         return True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._await_head()
+        self._head.set(HEAD_S)
 
     def data_received(self, data: bytes) -> None:
         heads = self._request_count
         super().data_received(data)
         if self._request_count > heads:
-            self._stop_waiting()
-        elif self._waiter is not None and self._head_timer is None:  # the first bytes of the next head, not of a body
-            self._await_head()
+            self._head.put_off()
+        elif self._waiter is not None:  # the first bytes of the next head, not of a body
+            self._head.set(HEAD_S)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._take.set(TAKE_S)
+
+    def resume_writing(self) -> None:
+        self._take.put_off()
+        super().resume_writing()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._stop_waiting()
+        self._head.put_off()
+        self._take.put_off()
         super().connection_lost(exc)
 
     def handle_error(
@@ -74,13 +106,9 @@ class Connection(web.RequestHandler):
         refusal.force_close()
         return refusal
 
-    def _await_head(self) -> None:
-        self._head_timer = asyncio.get_running_loop().call_later(HEAD_S, self.force_close)
-
-    def _stop_waiting(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _give_up(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()  # close() would wait until all is taken
 
 
 class Full(asyncio.Protocol):

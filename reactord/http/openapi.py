@@ -17,6 +17,7 @@ _PART = re.compile(r"\{(\w+)\}")
 #: refusals that any route may answer with
 OF_ALL = {
     400: "something in the request is not what it must be",
+    401: "who comes from elsewhere needs the token",
     403: "not for who asked",
     421: "another host's name",
     503: "not now",

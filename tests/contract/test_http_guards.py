@@ -10,7 +10,7 @@ import socket
 import pytest
 from support.http_daemon import house_in, served
 
-from reactord.http import sockets
+from reactord.http import guards, sockets
 from reactord.http.app import build
 from reactord.http.listen import serve
 from reactord.http.sockets import PortInUse
@@ -165,3 +165,27 @@ async def test_without_ipv6_one_address_is_enough(house, monkeypatch):
     monkeypatch.setattr(sockets, "listen_at", without)
     async with served(house) as at:
         assert (await at.get("/health"))[0] == 200
+
+
+# -- the pace ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_burst_is_taken_at_once_and_then_so_many_a_second(monkeypatch):
+    monkeypatch.setattr(guards, "BURST", 3)
+    monkeypatch.setattr(guards, "PER_S", 0.5)
+    now = 100.0
+    limits = guards.Limits(lambda: now)
+    assert [limits.wait_s() for _ in range(5)] == [0, 0, 0, 2, 2]
+    now += 1.9
+    assert limits.wait_s() == 1
+    now += 0.2
+    assert [limits.wait_s() for _ in range(2)] == [0, 2]
+    now += 1000
+    assert [limits.wait_s() for _ in range(4)] == [0, 0, 0, 2]
+
+
+def test_a_clock_that_stands_still_lets_nobody_in(monkeypatch):
+    monkeypatch.setattr(guards, "BURST", 1)
+    limits = guards.Limits(lambda: 1.0)
+    assert limits.wait_s() == 0
+    assert all(limits.wait_s() > 0 for _ in range(1000))

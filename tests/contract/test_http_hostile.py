@@ -376,6 +376,23 @@ async def test_large_bodies_are_read_a_few_at_a_time(house, monkeypatch):
                 await asyncio.sleep(0.01)
 
 
+async def test_who_does_not_take_the_answer_is_left(house, monkeypatch):
+    monkeypatch.setattr(connection, "TAKE_S", 0.3)
+    crowd = guards.Crowd()
+    monkeypatch.setattr("reactord.http.app.Crowd", lambda: crowd)
+    document = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    count = 2000
+    async with under_attack(house) as at, line_to(at.port) as line:
+        line.writer.transport.pause_reading()
+        await line.send(document * 50)
+        async with asyncio.timeout(30):
+            while not line.writer.transport.is_closing():
+                await line.send(document * (count // 100))  # until they hang up
+                await asyncio.sleep(0.02)
+            while crowd.busy > 1:  # the health beside may be the one
+                await asyncio.sleep(0.01)
+
+
 # -- who takes all the places ------------------------------------------------------------------------------------------
 
 
