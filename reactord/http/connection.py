@@ -89,6 +89,14 @@ class Connection(web.RequestHandler):
         self._take.put_off()
         super().connection_lost(exc)
 
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """What is refused before our guards see it (an Expect that nobody knows) has our words, too."""
+        if isinstance(resp, web.HTTPException):
+            resp = refuse(resp.status, f"{resp.reason}; correct the request and send it again")
+        return await super().finish_response(request, resp, start_time)
+
     def handle_error(
         self,
         request: web.BaseRequest,

@@ -291,6 +291,21 @@ async def test_bodies_that_are_no_object_are_refused_everywhere(house, path, mon
             assert [is_refusal(one) in (400, 404, 422) for one in said] == [True], raw[:20]
 
 
+async def test_an_expectation_that_nobody_knows_is_refused_in_words(house):
+    async with under_attack(house) as at:
+        for path in (b"/health", b"/no/such"):
+            head = b"GET %s HTTP/1.1\r\nHost: localhost\r\nExpect: wonders\r\nConnection: close\r\n\r\n" % path
+            assert [is_refusal(one) for one in await exchange(at.port, head)] == [417]
+
+
+async def test_a_client_that_waits_for_leave_to_send_gets_it(house):
+    async with under_attack(house) as at, line_to(at.port) as line:
+        await line.send(START + b"Expect: 100-continue\r\nContent-Length: 16\r\n\r\n")
+        assert (await line.answer()).status == 100
+        await line.send(b'{"job_id": "a1"}')
+        assert (await line.answer()).status == 200
+
+
 async def test_a_query_of_a_thousand_parts_is_read_like_any(house):
     query = "&".join(f"q{i}=%00" for i in range(600))
     async with under_attack(house) as at:
