@@ -148,7 +148,7 @@ class _Daemon:
             presence = group.create_task(public.run(), name="presence")
             doors = group.create_task(sidecar.keep(), name="doors")
             work = group.create_task(self._work(public, inbox, sidecar), name="jobs")
-            await stop.wait()
+            await _asked_to_leave(stop, sidecar)
             log.info("stopping")
             public.phase = "stopping"
             sidecar.leave()
@@ -209,6 +209,16 @@ class _Daemon:
             "experience_threshold": self.settings.experience_threshold,
         }
         durable.publish(self.home.daemon_note, orjson.dumps(note))
+
+
+async def _asked_to_leave(stop: asyncio.Event, sidecar: Sidecar) -> None:
+    """Until a signal, or a drain of which nothing is at work any more."""
+    waits = [asyncio.create_task(stop.wait()), asyncio.create_task(sidecar.drained())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def _obey(commands: Commands, ended: threading.Event) -> None:

@@ -155,6 +155,11 @@ class Home:
         return self.reactor / "births.json"
 
     @property
+    def schedules(self) -> Path:
+        """The times for training that were asked for besides the settings."""
+        return self.reactor / "schedules.json"
+
+    @property
     def ledger(self) -> Path:
         return self.reactor / "ledger"
 

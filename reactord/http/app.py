@@ -9,8 +9,10 @@ from aiohttp import web
 from reactord.http.bodies import LARGE, MAX_LARGE
 from reactord.http.facade import Facade
 from reactord.http.guards import CROWD, FACADE, LIMITS, Crowd, Limits, errors_are_json, from_whom_we_know
+from reactord.http.routes.lifecycle import PROOFS
 from reactord.http.stream import STREAMS, Streams
 from reactord.http.table import ROUTES
+from reactord.managed import Proofs
 
 #: of one body, after decompression: ten thousand experiences inline (contract/body.md 0.8)
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -20,7 +22,7 @@ def build(facade: Facade) -> web.Application:
     """The application. It answers /health before `facade` is ready, and everything else afterwards."""
     app = web.Application(middlewares=[errors_are_json, from_whom_we_know], client_max_size=MAX_BODY_BYTES)
     app[FACADE], app[LIMITS], app[STREAMS] = facade, Limits(), Streams()
-    app[CROWD], app[LARGE] = Crowd(), asyncio.Semaphore(MAX_LARGE)
+    app[CROWD], app[LARGE], app[PROOFS] = Crowd(), asyncio.Semaphore(MAX_LARGE), Proofs()
     app.on_shutdown.append(_end_streams)
     for route in ROUTES:
         route.mount(app.router)

@@ -9,6 +9,7 @@ from typing import Protocol
 from reactord.home import Home
 from reactord.jobs.triggers import JobRequest
 from reactord.ledger.state import Job, State
+from reactord.schedule import Schedule
 from reactord.settings import Settings
 
 
@@ -56,6 +57,18 @@ class Facade(Protocol):
 
     def offer(self, format_name: str, name: str, raw: bytes) -> Future[int]:
         """Take bytes in; the result, how many records are new, comes once they are durable."""
+        ...
+
+    def restore(self, version: str | None) -> Job:
+        """Put an older version before Prime, or the one before (None). Raises BadRequest. Only while ready."""
+        ...
+
+    def schedule(self) -> Schedule:
+        """The times for training. Only while ready."""
+        ...
+
+    def ask_for(self, name: str, cron: str | None) -> None:
+        """Another time for training, or one less (None). Raises BadRequest. Only while ready."""
         ...
 
     def drain(self, why: str) -> str:

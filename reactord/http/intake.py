@@ -71,8 +71,11 @@ class Documents:
     items: int
 
 
-def understand(body: StartBody, now: float) -> Order:
-    """What the body of POST /api/training/start asks for. Raises BadInput."""
+def understand(body: StartBody, now: float, *, delegated: bool = True) -> Order:
+    """What the body of POST /api/training/start asks for. Raises BadInput.
+
+    `delegated`: whoever asked may hold the training slot on our behalf; who merely triggers does not (body.md 5.1).
+    """
     try:
         if (body.experiences is not None) + (body.dataset_path is not None) > 1:
             raise BadRequest("send either `experiences` or `dataset_path`, not both")
@@ -81,7 +84,7 @@ def understand(body: StartBody, now: float) -> Order:
         hyper, ignored = _known_numbers(body.config or {})
         job = JobRequest(
             job_id=new_job_id(now) if body.job_id is None else body.job_id,
-            born_of="cli" if body.source == COMMAND_LINE else "http",
+            born_of="cli" if body.source == COMMAND_LINE else "http" if delegated else "runner",
             model_type=body.model_type,
             recipe=body.recipe,
             priority=body.priority,

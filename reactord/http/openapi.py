@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, Field
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
@@ -39,7 +39,7 @@ def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
     models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(Refused, "serialization")]
     for route in routes:
         models += [(model, "validation") for model in (route.takes, route.asks) if model]
-        models += [(route.gives, "serialization")] if _is_model(route.gives) else []
+        models += [(model, "serialization") for model in (_model_of(route.gives),) if model]
     known, schemas = models_json_schema(list(dict.fromkeys(models)), ref_template=REF)
     paths: dict[str, Any] = {}
     for route in routes:
@@ -56,7 +56,10 @@ def _operation(route: Route, known: dict[Any, Any]) -> dict[str, Any]:
     refused = {"application/json": {"schema": known[Refused, "serialization"]}}
     also = OF_ALL | (OF_PATHS if "{" in route.path else {}) | (OF_BODIES if route.takes else {})
     also |= {429: "too many submissions"} if route.costs else {}
-    said = known[route.gives, "serialization"] if _is_model(route.gives) else route.gives
+    said = route.gives
+    if model := _model_of(route.gives):
+        said = known[model, "serialization"]
+        said = {"type": "array", "items": said} if get_origin(route.gives) is list else said
     answers: dict[str, Any] = {"200": {"description": route.does, "content": {route.media: {"schema": said}}}}
     answers |= {str(status): {"description": words, "content": refused} for status, words in also.items()}
     answers |= {
@@ -89,5 +92,7 @@ def _in_query(route: Route) -> Iterable[dict[str, Any]]:
         yield {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": of}
 
 
-def _is_model(gives: object) -> bool:
-    return isinstance(gives, type) and issubclass(gives, BaseModel)
+def _model_of(gives: Any) -> type[BaseModel] | None:  # noqa: ANN401 - a model, a list of one, or a schema
+    """The model of an answer, or of what it is a list of."""
+    one = get_args(gives)[0] if get_origin(gives) is list else gives
+    return one if isinstance(one, type) and issubclass(one, BaseModel) else None

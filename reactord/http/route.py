@@ -66,6 +66,7 @@ class Route:
     media: str = "application/json"  # of a 200
     also: Mapping[int, str] = field(default_factory=dict)  # other answers of its own
     always: bool = False  # answered in every phase
+    leaving: bool = False  # answered while we leave, although it is a POST
     costs: bool = False  # a submission: it counts against the rate
 
     def mount(self, router: web.UrlDispatcher) -> None:
@@ -90,8 +91,12 @@ async def _serve(route: Route, request: web.Request) -> web.StreamResponse:
 
 async def _answer(route: Route, request: web.Request) -> web.StreamResponse:
     facade = request.app[FACADE]
-    if not route.always and (phase := facade.pulse().phase) != "ready":
-        return refuse(503, f"reactord is {phase}; ask again in {RETRY_AFTER_S} s")
+    if not route.always:
+        pulse = facade.pulse()
+        if pulse.phase != "ready":
+            return refuse(503, f"reactord is {pulse.phase}; ask again in {RETRY_AFTER_S} s")
+        if route.method == "POST" and pulse.draining and not route.leaving:
+            return refuse(503, "reactord is leaving and takes nothing more; send it again after its next start")
     if route.costs and (wait_s := request.app[LIMITS].wait_s()):
         return refuse(429, f"too many submissions; ask again in {wait_s} s", **{"Retry-After": str(wait_s)})
     for name, part in request.match_info.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 import uuid
@@ -16,12 +17,17 @@ from reactord.http.listen import Listening, serve
 from reactord.http.stream import STREAMS
 from reactord.ipc.inbox import Inbox
 from reactord.jobs.driver import Driver
+from reactord.jobs.restoring import restoring
 from reactord.jobs.stages import Services
 from reactord.jobs.states import State as JobState
 from reactord.jobs.triggers import JobRequest
 from reactord.ledger.state import Job, State
 from reactord.public import Public
+from reactord.schedule import Schedule
 from reactord.settings import Settings
+
+#: a deployment may need that long; whoever drains us waits 30 s
+DRAIN_S = 25.0
 
 
 class Sidecar:
@@ -31,8 +37,8 @@ class Sidecar:
         self.home, self.clock = home, time.time
         self.version, self.started_at = public.version, public.started_at
         self.settings, self._inbox, self._public = settings, inbox, public
-        self.drained = asyncio.Event()  # whoever runs the daemon ends it then
         self._drain: str | None = None
+        self._draining = asyncio.Event()
         self._services: Services | None = None
         self._driver: Driver | None = None
         self._app = build(self)
@@ -96,14 +102,33 @@ class Sidecar:
     def offer(self, format_name: str, name: str, raw: bytes) -> Future[int]:
         return self._inbox.offer(format_name, name, raw)
 
+    def restore(self, version: str | None) -> Job:
+        services, driver = self._open()
+        request, facts = restoring(services.store, version, "http", self.clock())
+        return driver.submit(request, f"{facts['restores']} is wanted again", facts)[0]
+
+    def schedule(self) -> Schedule:
+        return self._open()[1].births.schedule
+
+    def ask_for(self, name: str, cron: str | None) -> None:
+        self._open()[1].births.ask(name, cron)
+
     def drain(self, why: str) -> str:
         if self._drain is None:
             self._drain = uuid.uuid4().hex
             driver = self._open()[1]
             driver.drain(why)
             driver.checkpoint(why)
-            self.drained.set()
+            self._draining.set()
         return self._drain
+
+    async def drained(self) -> None:
+        """Until somebody drained us and nothing is at work any more, or DRAIN_S later."""
+        await self._draining.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while self._driver and self._driver.running:
+                    await asyncio.sleep(0.1)
 
     def _open(self) -> tuple[Services, Driver]:
         if self._services is None or self._driver is None:

@@ -10,7 +10,7 @@ from aiohttp import web
 from reactord.http.openapi import document
 from reactord.http.page import page
 from reactord.http.route import Ask, Route
-from reactord.http.routes import life, training
+from reactord.http.routes import data, life, lifecycle, models, runs, schedules, training, watching
 
 
 async def describe(ask: Ask) -> dict[str, Any]:
@@ -34,7 +34,13 @@ NOTHING_FROM_OUTSIDE = {"Content-Security-Policy": "default-src 'none'; style-sr
 
 ROUTES: tuple[Route, ...] = (
     *life.ROUTES,
+    *lifecycle.ROUTES,
+    *watching.ROUTES,
     *training.ROUTES,
+    *runs.ROUTES,
+    *data.ROUTES,
+    *models.ROUTES,
+    *schedules.ROUTES,
     Route("GET", "/openapi.json", describe, "This table for machines.", gives={"type": "object"}, always=True),
     Route("GET", "/docs", show, "This table for people.", gives={"type": "string"}, media="text/html", always=True),
 )

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from reactord import managed
 from reactord.http.facade import Pulse
 from reactord.jobs.states import LIVE, State
 from reactord.ledger.state import Job
@@ -36,6 +37,7 @@ NO_MODEL = {
     State.SKIPPED: "nothing to learn from: ",
     State.FAILED: "",
 }
+CAPABILITIES = ("training", "fine-tuning")
 TRAINING_FACTS = ("loss", "reward_accuracy", "steps", "peak_rss_mb", "train_s")
 STEP_METRICS = ("step", "loss", "reward_accuracy", "reward_margin", "learning_rate")
 STEP_PROGRESS = ("step", "total_steps", "step_s", "eta_s", "rss_mb")
@@ -91,16 +93,16 @@ def status(job: Job, seen: Seen) -> Status:
         "job_id": job.id,
         "status": _status_word(job),
         "state": job.state,
-        "stage": _stage(job, seen),
+        "stage": stage_of(job, seen),
         "epoch": int(epoch),
         "total_epochs": _total_epochs(epoch, seen.step),
         "loss": _first_number(seen.step.get("loss"), training.get("loss")),
         "accuracy": _first_number(seen.step.get("reward_accuracy"), training.get("reward_accuracy")),
-        "metrics": _metrics(job, seen),
+        "metrics": metrics_of(job, seen),
         "model_version": str(job.facts.get("version")) if job.state == State.COMPLETED else None,
-        "error": _error(job),
+        "error": error_of(job),
         "cancelled": job.state == State.CANCELLED,
-        "message": _cut(job.cause),
+        "message": cut(job.cause),
         "attempt": job.attempt,
         "started_at": job.created_at,
         "updated_at": max(job.updated_at, seen.at),
@@ -110,7 +112,7 @@ def status(job: Job, seen: Seen) -> Status:
 
 def unknown(job_id: str) -> Status:
     """What a stream says about a job that is not there: terminal, so that the client stops waiting."""
-    return {"job_id": _cut(job_id), "status": "failed", "error": "job not found", "loss": 0.0, "metrics": {}}
+    return {"job_id": cut(job_id), "status": "failed", "error": "job not found", "loss": 0.0, "metrics": {}}
 
 
 def as_it_was(job: Job, seen: Seen) -> Job:
@@ -124,14 +126,16 @@ def _status_word(job: Job) -> str:
     return "completed" if job.state == State.COMPLETED else "failed"
 
 
-def _error(job: Job) -> str | None:
+def error_of(job: Job) -> str | None:
+    """Why there is no new model, once that is so."""
     if job.state == State.CANCELLED:
         return "cancelled"
     prefix = NO_MODEL.get(State(job.state))
-    return None if prefix is None else _cut(prefix + job.cause)
+    return None if prefix is None else cut(prefix + job.cause)
 
 
-def _stage(job: Job, seen: Seen) -> str:
+def stage_of(job: Job, seen: Seen) -> str:
+    """Where it is, in Body's words."""
     if job.state in (State.QUEUED, State.RESERVING):
         return "idle"
     if job.state == State.TRAINING:
@@ -152,7 +156,7 @@ def _total_epochs(epoch: float, step: Mapping[str, Any]) -> int:
     return max(1, math.ceil(round(epoch * planned / done, 2)))
 
 
-def _metrics(job: Job, seen: Seen) -> dict[str, float]:
+def metrics_of(job: Job, seen: Seen) -> dict[str, float]:
     """Measured numbers only. No path is among them: Body would deploy what it names a second time."""
     found = _numbers(seen.step, STEP_METRICS)
     for facts, names, prefix in (
@@ -166,7 +170,7 @@ def _metrics(job: Job, seen: Seen) -> dict[str, float]:
 
 
 def _progress(seen: Seen) -> dict[str, Any]:
-    progress: dict[str, Any] = {"stage": seen.stage, "text": _cut(seen.text), "line": seen.line}
+    progress: dict[str, Any] = {"stage": seen.stage, "text": cut(seen.text), "line": seen.line}
     if seen.stage == "train":
         progress |= _numbers(seen.step, STEP_PROGRESS)
     if seen.work:
@@ -175,11 +179,15 @@ def _progress(seen: Seen) -> dict[str, Any]:
 
 
 def health(pulse: Pulse, *, version: str, uptime_s: float) -> dict[str, Any]:
-    """The health object of contract/body.md 1.2, below 4 KiB. It has no `pid`: Body kills workers by it (6.6)."""
-    ready = pulse.phase == "ready"
-    return {
-        "status": "healthy" if ready else pulse.phase,
-        "phase": pulse.phase,
+    """The health object of contract/body.md 1.2, below 4 KiB. It has no `pid`: Body kills workers by it (6.6).
+
+    A supervisor that manages us by a session gets its own envelope around it, and that has one.
+    """
+    phase = "draining" if pulse.draining and pulse.phase == "ready" else pulse.phase
+    ready = phase == "ready"
+    base = {
+        "status": "healthy" if ready else phase,
+        "phase": phase,
         "service": "reactor_core",
         "version": version,
         "protocol_version": version,
@@ -191,14 +199,18 @@ def health(pulse: Pulse, *, version: str, uptime_s: float) -> dict[str, Any]:
         "healthy": ready,
         "ready": ready,
         "degraded": bool(pulse.troubles),
-        "trouble": _cut("; ".join(pulse.troubles), MAX_TROUBLE_TEXT),
-        "capabilities": ["training", "fine-tuning"],
+        "trouble": cut("; ".join(pulse.troubles), MAX_TROUBLE_TEXT),
+        "capabilities": list(CAPABILITIES),
         "uptime_seconds": round(uptime_s, 3),
         "startup_progress": 0 if pulse.phase == "starting" else 100,
         "active_jobs": pulse.active_jobs,
         "queued_jobs": pulse.queued_jobs,
         "pending_experiences": pulse.pending_experiences,
     }
+    readiness: managed.Readiness = "not_ready"
+    if phase in ("ready", "draining"):
+        readiness = "draining" if pulse.draining else "degraded" if pulse.troubles else "ready"
+    return managed.build_health_envelope(base, readiness, pulse.draining, managed.capability_list_hash(CAPABILITIES))
 
 
 def encode(document: Any) -> bytes:  # noqa: ANN401 - any JSON value
@@ -227,8 +239,9 @@ def _numbers(facts: Mapping[str, Any], names: tuple[str, ...] | None) -> dict[st
 
 
 def _plain(value: object) -> float | str | None:
-    return _cut(value, MAX_NAME) if isinstance(value, str) else _number(value)
+    return cut(value, MAX_NAME) if isinstance(value, str) else _number(value)
 
 
-def _cut(text: str, limit: int = MAX_TEXT) -> str:
+def cut(text: str, limit: int = MAX_TEXT) -> str:
+    """The text, or as much of it as goes on a line."""
     return text if len(text) <= limit else text[: limit - 1] + "…"

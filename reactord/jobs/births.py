@@ -17,10 +17,10 @@ from typing import Any
 
 import orjson
 
-from reactord import durable, schedule
+from reactord import durable
 from reactord.formats.curriculum import TOPIC as CURRICULUM
 from reactord.ipc.inbox import Inbox
-from reactord.jobs import nights, signals
+from reactord.jobs import nights, signals, timetable
 from reactord.jobs.breaker import Pause, pause
 from reactord.jobs.nights import Account, Run, Seen
 from reactord.jobs.scoring import Score, Scoring
@@ -53,11 +53,8 @@ class Births:
     """Gives birth to jobs. `look` is called by the driver once a second, on its loop."""
 
     def __init__(self, services: Services, born: Callable[[Job], None]) -> None:
-        settings = services.settings
         self.services, self._born = services, born
-        self.schedule = schedule.of(
-            settings.night_shift, settings.night_shift_cron, settings.night_shift_cron_hours, settings.time_zone
-        )
+        self.schedule = timetable.schedule_of(services.settings, timetable.asked(services.home))
         self._scoring = Scoring(services.home, services.inbox.intake)
         self._account: Account | None = None
         self._looked_at = 0.0  # when the account was looked at
@@ -67,6 +64,11 @@ class Births:
         self._heard_upto = 0
         self._published: dict[str, Any] | None = None
         self._publish_at = 0.0
+
+    def ask(self, name: str, cron: str | None) -> None:
+        """Another time for training, or one less (None). Raises BadRequest."""
+        known = timetable.ask(self.services.home, self.services.settings, name, cron)
+        self.schedule, self._account = timetable.schedule_of(self.services.settings, known), None
 
     def look(self, now: float) -> None:
         """One look; at most one birth."""

@@ -28,7 +28,6 @@ from reactord.prime.manifest import Release
 from reactord.prime.snapshot import STATE_FRESH_S, PrimeSnapshot, look
 from reactord.prime.template import family_of
 from reactord.threads import in_thread
-from reactord.workdir import WorkDir
 
 POLL_S = 0.5
 
@@ -45,6 +44,9 @@ async def work(services: Services, job: Job) -> Next:
             job = services.machine.learn(job, services.clock(), previous=place.current(target))
         placed = await in_thread(place.place, release, target, drop)
         await in_thread(place.promote, release, target)
+        if job.facts.get("rolls_back") and (before := job.facts["previous"]):
+            stem = Path(before).stem
+            place.rollback(target, drop, rejected=stem, target=f"{release.stem}.gguf", again=None)
     except BadInput as refused:
         return Next("fail", str(refused), {"error": type(refused).__name__})
     row = models.known(services.store, job)
@@ -119,14 +121,14 @@ def _release(services: Services, job: Job, kept: Path) -> Release:
         source=kept,
         sha256=facts["sha256"],
         model_id=facts["model_id"],
-        version=for_prime(facts["version"], job.created_at),
+        version=for_prime(facts["version"], job.created_at, "rollback" if "restores" in facts else "auto"),
         training_run_id=job.id,
         base_model=str(base["name"]),
         quantization=kept.stem,
         template=family_of(base["chat_template"]),
         metrics=_metrics(job),
         created_at=job.created_at,
-        training_config={"recipe": WorkDir(services.home.jobs / job.id).spec().recipe, "dataset": facts["dataset"]},
+        training_config={"recipe": models.spec_of(services.home, job).recipe, "dataset": facts["dataset"]},
     )
 
 

@@ -81,9 +81,9 @@ class Driver:
         return next(iter(self._driven), None)
 
     # -- asked for from outside --------------------------------------------------------------------------------------
-    def submit(self, request: JobRequest, cause: str) -> tuple[Job, bool]:
+    def submit(self, request: JobRequest, cause: str, facts: dict[str, Any] | None = None) -> tuple[Job, bool]:
         """Queue a job (idempotent by its id)."""
-        job, new = submit(self.services.store, request, self.services.clock(), cause)
+        job, new = submit(self.services.store, request, self.services.clock(), cause, facts)
         if new:
             self._born(job)
         return job, new
@@ -278,6 +278,8 @@ class Driver:
             days = settings.queue_deadline_s / DAY_S
             words = f"it waited in the queue for {days:.1f} days ({job.cause}); mend that and ask again: reactord train"
             return self._fire(job, Next("fail", words, {"end_reason": Cause.DEADLINE}))
+        if "restores" in job.facts:
+            return self._fire(job, Next("restore", f"{job.facts['restores']} again"))
         if lacking := preflight.lacks_room(self.services, job):
             facts = {"end_reason": Cause.DISK_FULL, "not_before": now + ROOM_EVERY_S}
             return self.services.machine.learn(job, now, because=lacking, **facts)

@@ -16,6 +16,7 @@ import orjson
 from reactord import durable
 from reactord.home import Home
 from reactord.jobs.stages import Services
+from reactord.jobspec import JobSpec
 from reactord.ledger.state import Job, Model, Store
 from reactord.workdir import WorkDir
 
@@ -27,19 +28,28 @@ def directory(home: Home, job: Job) -> Path:
 
 def keep(home: Home, job: Job) -> Path:
     """Move the judged file and its evidence out of the job directory; returns where the file is now. Repeatable."""
-    final, work = directory(home, job), WorkDir(home.jobs / job.id)
-    chosen = str(job.facts["chosen"])
+    final, chosen = directory(home, job), str(job.facts["chosen"])
+    sources = _sources(home, job)
     if not final.exists():
         final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         scratch = final.with_name(f".{final.name}{durable.TEMPORARY}")  # no pid: the run after a crash removes it
         durable.remove_tree(scratch)
         scratch.mkdir(mode=0o700)
-        for source in (work.artifacts / chosen, work.artifacts / "adapter.gguf", work.judgement_path):
+        for source in sources:
             if source.exists():
                 durable.disk.link(source, scratch / source.name)
         durable.publish(scratch / "manifest.json", orjson.dumps(_manifest(job), option=orjson.OPT_INDENT_2))
         durable.publish_directory(scratch, final)
     return final / chosen
+
+
+def _sources(home: Home, job: Job) -> tuple[Path, ...]:
+    """The judged file and its evidence: where the job made them, or where the version it restores is kept."""
+    work, chosen = WorkDir(home.jobs / job.id), str(job.facts["chosen"])
+    if restored := job.facts.get("restores"):
+        kept = home.models / str(job.facts["model_id"]) / str(restored)
+        return kept / chosen, kept / "adapter.gguf", kept / work.judgement_path.name
+    return work.artifacts / chosen, work.artifacts / "adapter.gguf", work.judgement_path
 
 
 def drop_artifacts(services: Services, job: Job) -> None:
@@ -66,7 +76,7 @@ def remember(store: Store, job: Job, fate: str, now: float, **facts: Any) -> Mod
     if fate == "deployed":
         for model in store.models():
             if model.fate == "deployed" and model.version != job.facts["version"]:
-                store.put_model(replace(model, fate="superseded"))
+                store.put_model(replace(model, fate="rolled_back" if job.facts.get("rolls_back") else "superseded"))
     row = Model(
         version=job.facts["version"],
         model_id=job.facts["model_id"],
@@ -100,12 +110,13 @@ def _manifest(job: Job) -> dict[str, Any]:
         "base",
         "candidate",
         "training",
+        "restores",
     )
     return {"job_id": job.id, **{key: job.facts[key] for key in kept if key in job.facts}}
 
 
 def _line(home: Home, job: Job, row: Model, now: float) -> dict[str, Any]:
-    facts, spec = job.facts, WorkDir(home.jobs / job.id).spec()
+    facts, spec = job.facts, spec_of(home, job)
     dataset = str(facts.get("dataset", ""))
     manifest = orjson.loads((home.datasets / dataset / "manifest.json").read_bytes())
     return {
@@ -129,6 +140,11 @@ def _line(home: Home, job: Job, row: Model, now: float) -> dict[str, Any]:
         "transformation_steps": ["lora", "merge_f16", str(facts.get("chosen", "")).removesuffix(".gguf")],
         "created_at": _iso(now),
     }
+
+
+def spec_of(home: Home, job: Job) -> JobSpec:
+    """How the model was trained that `job` deploys."""
+    return WorkDir(home.jobs / str(job.facts.get("made_by", job.id))).spec()
 
 
 def _iso(at: float | None) -> str | None:

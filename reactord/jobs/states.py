@@ -7,6 +7,7 @@
       +----------- preempted ---+             v             v
                                            rejected     rolled_back        failed, cancelled: from any live state
 
+A job that puts an older version before Prime again goes from queued to deploying (restoring.py).
 A job that finds nothing to learn from is `skipped`: nothing went wrong, and no record was decided on.
 
 `transitions` runs the table; `machine.fire` is the only place where a state is written.
@@ -40,6 +41,7 @@ TERMINAL = tuple(state for state in State if state not in LIVE)
 #: the transition table
 TRANSITIONS: list[dict[str, Any]] = [
     {"trigger": "admit", "source": "queued", "dest": "reserving"},
+    {"trigger": "restore", "source": "queued", "dest": "deploying"},
     {"trigger": "requeue", "source": "reserving", "dest": "queued"},
     {"trigger": "start", "source": "reserving", "dest": "training"},
     {"trigger": "preempt", "source": ["training", "exporting"], "dest": "queued"},

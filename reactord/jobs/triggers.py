@@ -32,7 +32,7 @@ class JobRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     job_id: JobId
-    born_of: Literal["threshold", "schedule", "drift", "curriculum", "http", "cli", "command"]
+    born_of: Literal["threshold", "schedule", "drift", "curriculum", "http", "cli", "command", "runner"]
     model_type: Annotated[str, Field(max_length=64)] = "llm"
     recipe: Recipe | None = None
     #: None: what the model type suggests (queue.py)

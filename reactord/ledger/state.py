@@ -128,6 +128,11 @@ class State:
         query = "SELECT 1 FROM events WHERE subject = ? AND json_extract(data, '$.event_id') = ? LIMIT 1"
         return self.db.execute(query, (subject, event_id)).fetchone() is not None
 
+    def topics(self, start: float, end: float) -> dict[str, int]:
+        """How many events of each topic happened between two times."""
+        query = "SELECT topic, count(*) FROM events WHERE at BETWEEN ? AND ? GROUP BY topic ORDER BY topic"
+        return {str(topic): int(n) for topic, n in self.db.execute(query, (start, end))}
+
     def last_event(self) -> int:
         return int(self.db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
 

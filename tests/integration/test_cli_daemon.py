@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 
 import pytest
 from support.cli_house import reactord
@@ -100,3 +101,21 @@ def test_a_damaged_state_is_one_line_and_stays_as_it_is(tmp_path):
     assert "is damaged" in done.stderr
     assert "move it away" in done.stderr
     assert home.state_db.read_bytes() == b"garbage" * 1000
+
+
+def test_a_daemon_that_is_drained_takes_nothing_more_and_leaves_by_itself(daemon):
+    home, process = daemon
+    port = status(home)[1]["port"]
+
+    def ask(path, document):
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", json.dumps(document).encode(), headers)
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+            return json.load(answer)
+
+    ask("/api/v1/experiences/batch", {"experiences": [{"id": "before"}]})
+    assert ask("/lifecycle/drain", {"timeout_s": 30})["status"] == "draining"
+    with pytest.raises(OSError, match=r"503|refused|reset|closed"):  # a refusal, or it is gone already
+        ask("/api/v1/experiences/batch", {"experiences": [{"id": "after"}]})
+    assert process.wait(PATIENCE_S) == 0
+    assert json.loads(reactord("ledger", "--json", home=home).stdout)["received"] == 1

@@ -20,9 +20,12 @@ from reactord.http.app import build
 from reactord.http.facade import Pulse
 from reactord.http.listen import serve
 from reactord.ipc.inbox import Inbox
+from reactord.jobs import timetable
 from reactord.jobs.machine import JobMachine
+from reactord.jobs.restoring import restoring
 from reactord.jobs.triggers import JobRequest, submit
 from reactord.ledger.state import Job, Store
+from reactord.schedule import Schedule
 from reactord.settings import Settings
 from reactord.workdir import WorkDir
 
@@ -67,6 +70,16 @@ class House:
     @property
     def state(self) -> Store:
         return self.store
+
+    def restore(self, version: str | None) -> Job:
+        request, facts = restoring(self.store, version, "http", self.clock())
+        return submit(self.store, request, self.clock(), "a test says so", facts)[0]
+
+    def schedule(self) -> Schedule:
+        return timetable.schedule_of(self.settings, timetable.asked(self.home))
+
+    def ask_for(self, name: str, cron: str | None) -> None:
+        timetable.ask(self.home, self.settings, name, cron)
 
     def drain(self, why: str) -> str:
         self.draining = self.draining or f"drain-{len(why)}"

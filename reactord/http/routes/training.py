@@ -135,7 +135,7 @@ async def schedule(ask: Ask) -> dict[str, Any]:
     """Queue a job without experiences of its own, under the id that the supervisor chose."""
     body: ScheduleBody = ask.body
     known = intake.StartBody(job_id=body.id, config=body.config, priority=body.priority)
-    order = intake.understand(known, ask.facade.clock())
+    order = intake.understand(known, ask.facade.clock(), delegated=False)
     job = queue(ask.facade, order.job)
     return _started(job, f"the job is {job.state}", order.ignored)
 
