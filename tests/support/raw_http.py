@@ -102,7 +102,7 @@ async def health_beside(port: int) -> AsyncIterator[None]:
     async def probe() -> None:
         while not (heard and done.is_set()):
             [said] = await exchange(port, request)
-            heard.append((said.status, said.document["phase"]))
+            heard.append((said.status, said.document["service"]))
             await asyncio.sleep(0.02)
 
     task = asyncio.create_task(probe())
@@ -111,4 +111,4 @@ async def health_beside(port: int) -> AsyncIterator[None]:
     finally:
         done.set()
         await asyncio.wait_for(task, DEADLINE_S)
-    assert set(heard) == {(200, "ready")}
+    assert set(heard) == {(200, "reactor_core")}
