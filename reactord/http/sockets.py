@@ -128,7 +128,7 @@ def listen_on_file(path: Path) -> socket.socket:
 
     The caller holds the home's lock, so no other daemon makes one meanwhile. Raises EnvironmentTrouble and OSError.
     """
-    _be_private(path.parent)
+    _be_ours(path.parent)
     _clear(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -142,13 +142,13 @@ def listen_on_file(path: Path) -> socket.socket:
     return listener
 
 
-def _be_private(directory: Path) -> None:
-    """In a place that everybody may write to, a directory is only ours if it says so."""
+def _be_ours(directory: Path) -> None:
+    """Who may write there may put their own socket in the place of ours."""
     with suppress(FileExistsError):
         directory.mkdir(mode=0o700)
     known = directory.lstat()
-    if not stat.S_ISDIR(known.st_mode) or known.st_uid != os.geteuid() or known.st_mode & 0o077:
-        raise EnvironmentTrouble(f"{directory} must be a directory that only you may open: chmod 700 {directory}")
+    if not stat.S_ISDIR(known.st_mode) or known.st_uid != os.geteuid() or known.st_mode & 0o022:
+        raise EnvironmentTrouble(f"{directory} must be a directory of yours alone; make it so: chmod 700 {directory}")
 
 
 def _clear(path: Path) -> None:

@@ -336,12 +336,22 @@ async def test_a_home_with_a_long_name_has_its_file_elsewhere(tmp_path, fast_dir
         assert not found.path.exists()
 
 
-def test_a_place_that_others_may_open_is_not_used(fast_dir):
+@pytest.mark.parametrize("mode", [0o720, 0o702, 0o1777])
+def test_a_place_where_others_may_write_is_not_used(fast_dir, mode):
     place = fast_dir / "reactord"
-    place.mkdir(mode=0o755)
+    place.mkdir()
+    place.chmod(mode)
     with pytest.raises(EnvironmentTrouble, match="chmod 700"):
         sockets.listen_on_file(place / "a.sock")
+    place.chmod(0o755)
     linked = fast_dir / "linked"
     linked.symlink_to(place)
-    with pytest.raises(EnvironmentTrouble, match="only you may open"):
+    with pytest.raises(EnvironmentTrouble, match="of yours alone"):
         sockets.listen_on_file(linked / "a.sock")
+    sockets.listen_on_file(place / "a.sock").close()
+
+
+def test_a_place_of_another_user_is_not_used(fast_dir, monkeypatch):
+    monkeypatch.setattr(sockets.os, "geteuid", lambda: 12345)
+    with pytest.raises(EnvironmentTrouble, match="of yours alone"):
+        sockets.listen_on_file(fast_dir / "a.sock")
