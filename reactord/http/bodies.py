@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reactord.errors import BadRequest
 from reactord.formats.records import load_object
-from reactord.http.refusals import BadFields
+from reactord.http.refusals import BadFields, TooLarge
 
 TIMEOUT_S = 30.0
 #: bodies that are larger, or may be, are read so many at a time: others wait, for their memory is ours
@@ -20,6 +20,8 @@ MAX_LARGE = 16
 #: what is larger is parsed in a thread: a loop that parses for 50 ms answers nobody
 LARGE_BYTES = 64 * 1024
 
+#: what a value costs does not depend on its length: 8 MiB of `[],` are 240 MB of lists, and hold the loop up for seconds
+MAX_VALUES = 1_000_000
 LARGE: web.AppKey[asyncio.Semaphore] = web.AppKey("large", asyncio.Semaphore)
 
 
@@ -53,6 +55,8 @@ async def body_of(model: type[BaseModel], request: web.Request, *, or_nothing: b
 
 
 def _understood(model: type[BaseModel], raw: bytes) -> BaseModel:
+    if sum(map(raw.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise TooLarge(f"the body holds more than {MAX_VALUES} values; send it in parts")
     return checked(model, load_object(raw))
 
 

@@ -494,6 +494,20 @@ async def test_a_small_body_that_unpacks_to_64_mib_is_a_413_and_takes_little_mem
     assert peak < 48 * MIB
 
 
+@pytest.mark.parametrize("piece", [b"[],", b"{},", b"0,"])
+async def test_a_body_of_millions_of_nothings_is_a_413_and_takes_little_memory(house, monkeypatch, piece):
+    monkeypatch.setattr(connection, "LINGER_S", 0.1)
+    body = b'{"experiences": [' + piece * (15 * MIB // len(piece)) + b"0]}"
+    head = START + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with under_attack(house) as at:
+        tracemalloc.start()
+        said = await exchange(at.port, head + body)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert [is_refusal(one) for one in said] == [413]
+    assert peak < 96 * MIB  # of them as lists: 300 and more
+
+
 @pytest.mark.parametrize("kind", [b"gzip, gzip", b"br", b"zstd", b"compress", b"x-gzip"])
 async def test_what_is_packed_otherwise_is_a_415(house, kind):
     async with under_attack(house) as at:
