@@ -20,7 +20,7 @@ MAX_LARGE = 16
 #: what is larger is parsed in a thread: a loop that parses for 50 ms answers nobody
 LARGE_BYTES = 64 * 1024
 
-#: what a value costs does not depend on its length: 8 MiB of `[],` are 240 MB of lists, and hold the loop up for seconds
+#: what a value costs does not depend on its length: 8 MiB of `[],` are 240 MB of lists, made while all wait
 MAX_VALUES = 1_000_000
 LARGE: web.AppKey[asyncio.Semaphore] = web.AppKey("large", asyncio.Semaphore)
 
