@@ -7,8 +7,9 @@ import asyncio
 from aiohttp import web
 
 from reactord.http.bodies import LARGE, MAX_LARGE
+from reactord.http.connection import CROWD, Crowd
 from reactord.http.facade import Facade
-from reactord.http.guards import CROWD, FACADE, LIMITS, Crowd, Limits, errors_are_json, from_whom_we_know
+from reactord.http.guards import FACADE, LIMITS, Limits, errors_are_json, from_whom_we_know
 from reactord.http.routes.lifecycle import PROOFS
 from reactord.http.stream import STREAMS, Streams
 from reactord.http.table import ROUTES

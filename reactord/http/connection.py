@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
@@ -17,6 +17,9 @@ IDLE_S = 30.0
 LINGER_S = 2.0
 #: who takes nothing of a long answer for so long has left
 TAKE_S = 30.0
+#: requests that are answered at once, streams among them. There are more connections than that (listen.py), so one that
+#: only asks how we are always finds a place
+MAX_BUSY = 1136
 #: in a head; a field, and the line with the path and its query, have up to 8,190 bytes each
 MAX_HEADERS = 64
 
@@ -57,9 +60,14 @@ class Connection(web.RequestHandler):
             max_headers=MAX_HEADERS,
         )
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request of it is being answered; a stream is for as long as it is open."""
+        return self._request_in_progress
+
     def give_way(self) -> bool:
-        """Close, if no request of it is being answered; False: one is, or it is closed already."""
-        if self._request_in_progress or self.transport is None or self.transport.is_closing():
+        """Close, unless it is busy or closed already."""
+        if self.is_busy or self.transport is None or self.transport.is_closing():
             return False
         self._give_up()
         return True
@@ -117,6 +125,24 @@ class Connection(web.RequestHandler):
     def _give_up(self) -> None:
         if self.transport is not None:
             self.transport.abort()  # close() would wait until all is taken
+
+
+class Crowd:
+    """All connections."""
+
+    def __init__(self) -> None:
+        self.all: Callable[[], Sequence[web.RequestHandler]] = list  # until there is a server
+
+    def busy(self) -> int:
+        return sum(isinstance(one, Connection) and one.is_busy for one in self.all())
+
+    @property
+    def is_full(self) -> bool:
+        """Whether only those can be answered that cost no time; the one that asks is busy, too."""
+        return len(self.all()) > MAX_BUSY and self.busy() > MAX_BUSY
+
+
+CROWD: web.AppKey[Crowd] = web.AppKey("crowd", Crowd)
 
 
 class Full(asyncio.Protocol):

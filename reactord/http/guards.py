@@ -36,9 +36,6 @@ READING = ("GET", "HEAD")
 ENCODINGS = ("", "identity", "gzip", "deflate")
 #: submissions of work: so many at once, and then so many a second. Body retries three times, and then gives a job up
 BURST, PER_S = 60, 5.0
-#: requests that are being answered at once, streams among them. There are more connections than that (listen.py), so
-#: one that only asks how we are always finds a place
-MAX_BUSY = 1136
 #: what browsers say of a request that no other page has caused; other programs say nothing
 FROM_NO_OTHER_PAGE = ("none", "same-origin")
 HOW_TO_SEND_IT = "send `Authorization: Bearer` and what is in reactor/http.token of the daemon's home"
@@ -77,25 +74,7 @@ class Limits:
         return 0
 
 
-class Crowd:
-    """How many requests are being answered: beyond MAX_BUSY only those that cost no time."""
-
-    def __init__(self) -> None:
-        self.busy = 0
-
-    def __enter__(self) -> None:
-        self.busy += 1
-
-    def __exit__(self, *_: object) -> None:
-        self.busy -= 1
-
-    @property
-    def full(self) -> bool:
-        return self.busy >= MAX_BUSY
-
-
 LIMITS: web.AppKey[Limits] = web.AppKey("limits", Limits)
-CROWD: web.AppKey[Crowd] = web.AppKey("crowd", Crowd)
 #: of those who come through the foreign door
 TOKEN: web.AppKey[str] = web.AppKey("token", str)
 

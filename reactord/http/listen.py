@@ -19,7 +19,7 @@ from aiohttp import web
 from reactord import durable
 from reactord.errors import EnvironmentTrouble
 from reactord.http import sockets, token
-from reactord.http.connection import Connection, Full
+from reactord.http.connection import CROWD, Connection, Full
 from reactord.http.guards import FACADE, TOKEN
 from reactord.http.sockets import EVERY_IPV4, EVERY_IPV6, LOOPBACK, door_of
 from reactord.settings import Settings
@@ -53,6 +53,9 @@ class Listening:
 
     async def start(self) -> None:
         await self._runner.setup()
+        server = self._runner.server
+        assert server is not None
+        self._runner.app[CROWD].all = lambda: server.connections
         await self._answer(self._bound)
 
     async def also(self, name: str, opening: Opening) -> None:

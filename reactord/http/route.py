@@ -15,8 +15,9 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from reactord.http.bodies import Said, body_of, checked
+from reactord.http.connection import CROWD
 from reactord.http.facade import Facade
-from reactord.http.guards import CROWD, FACADE, LIMITS, RETRY_AFTER_S, answer, refuse
+from reactord.http.guards import FACADE, LIMITS, RETRY_AFTER_S, answer, refuse
 from reactord.http.refusals import NotThere
 
 #: what a part of a path may look like; everything we name looks so
@@ -82,16 +83,10 @@ class Route:
 
 
 async def _serve(route: Route, request: web.Request) -> web.StreamResponse:
-    crowd = request.app[CROWD]
-    if crowd.full and not route.always:
-        return refuse(503, f"too much is going on; ask again in {RETRY_AFTER_S} s")
-    with crowd:
-        return await _answer(route, request)
-
-
-async def _answer(route: Route, request: web.Request) -> web.StreamResponse:
     facade = request.app[FACADE]
     if not route.always:
+        if request.app[CROWD].is_full:
+            return refuse(503, f"too much is going on; ask again in {RETRY_AFTER_S} s")
         pulse = facade.pulse()
         if pulse.phase != "ready":
             return refuse(503, f"reactord is {pulse.phase}; ask again in {RETRY_AFTER_S} s")

@@ -394,7 +394,7 @@ async def test_large_bodies_are_read_a_few_at_a_time(house, monkeypatch):
 
 async def test_who_does_not_take_the_answer_is_left(house, monkeypatch):
     monkeypatch.setattr(connection, "TAKE_S", 0.3)
-    crowd = guards.Crowd()
+    crowd = connection.Crowd()
     monkeypatch.setattr("reactord.http.app.Crowd", lambda: crowd)
     document = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
     count = 2000
@@ -405,7 +405,7 @@ async def test_who_does_not_take_the_answer_is_left(house, monkeypatch):
             while not line.writer.transport.is_closing():
                 await line.send(document * (count // 100))  # until they hang up
                 await asyncio.sleep(0.02)
-            while crowd.busy > 1:  # the health beside may be the one
+            while crowd.busy() > 1:  # the health beside may be the one
                 await asyncio.sleep(0.01)
 
 
@@ -428,7 +428,7 @@ async def test_who_waits_longest_makes_room_for_who_comes(house, monkeypatch):
 
 
 async def test_while_too_much_is_going_on_only_the_health_is_told(house, monkeypatch):
-    monkeypatch.setattr(guards, "MAX_BUSY", 3)
+    monkeypatch.setattr(connection, "MAX_BUSY", 3)
     async with under_attack(house) as at, contextlib.AsyncExitStack() as held:
         lines = [await held.enter_async_context(line_to(at.port)) for _ in range(3)]
         for line in lines:
@@ -443,14 +443,14 @@ async def test_while_too_much_is_going_on_only_the_health_is_told(house, monkeyp
 
 
 async def test_where_every_place_is_at_work_the_next_is_turned_away(house, monkeypatch):
-    crowd = guards.Crowd()
+    crowd = connection.Crowd()
     monkeypatch.setattr("reactord.http.app.Crowd", lambda: crowd)
     async with served(house) as at, contextlib.AsyncExitStack() as held:
         lines = [await held.enter_async_context(line_to(at.port)) for _ in range(3)]
         for line in lines:
             await line.send(START + b"Content-Length: 17\r\n\r\n{")
         async with asyncio.timeout(10):
-            while crowd.busy < 3:
+            while crowd.busy() < 3:
                 await asyncio.sleep(0.01)
         monkeypatch.setattr(listen, "MAX_CONNECTIONS", 3)
         assert await exchange(at.port, LAST) == []
@@ -458,7 +458,7 @@ async def test_where_every_place_is_at_work_the_next_is_turned_away(house, monke
         assert (await lines[0].answer()).status == 200
         async with health_beside(at.port):
             pass
-    assert crowd.busy == 0
+    assert crowd.busy() == 0
 
 
 async def test_submissions_have_a_pace_and_questions_have_none(house, monkeypatch):
