@@ -1,4 +1,4 @@
-"""How do others ask? The HTTP sidecar on the loopback: thin routes over what the daemon does anyway.
+"""How do others ask? The HTTP sidecar, on the loopback first of all: thin routes over what the daemon does anyway.
 
 app.py      the routes: parse, call, answer
 facade.py   what the routes need of the daemon
@@ -6,6 +6,9 @@ guards.py   who may ask, and what every error looks like
 intake.py   a request to train -> a JobRequest and the documents with its experiences
 stream.py   a job's progress, followed
 views.py    a job and its progress -> the words Body reads; pure
-listen.py   the sockets
+listen.py   where we listen, and for how many
+sockets.py  the sockets themselves, and through which door a connection came
+connection.py  how long a connection may keep us waiting
+token.py    what they must know who come from elsewhere
 sidecar.py  the facade over the daemon's own services
 """

@@ -30,7 +30,7 @@ log = logging.getLogger("reactord.http")
 #: the requests some places are kept for those that are answered at once (route.py): /health is always heard
 MAX_CONNECTIONS = 1200
 #: descriptors that the rest of the daemon may need besides
-OTHER_FILES = 400
+OTHER_FILES = 256
 #: of an answer that is being written when we leave; aiohttp waits twice
 FINISH_S = 0.4
 #: until an address that is taken, or not there yet, is tried again
@@ -47,7 +47,7 @@ class Listening:
         self._servers: list[asyncio.Server] = []
         self._missing: dict[str, Opening] = {}  # where we should listen besides and do not, by its name
         self._troubles: dict[str, str] = {}
-        self._bound = bound
+        self._bound, self._room = bound, _room()
         self.port = int(bound[0].getsockname()[1])
         self.path = sockets.socket_file(app[FACADE].home)
 
@@ -102,7 +102,7 @@ class Listening:
     def _accept(self) -> asyncio.Protocol:
         server = self._runner.server
         assert server is not None
-        if len(server.connections) >= MAX_CONNECTIONS and not _made_room(server):
+        if len(server.connections) >= min(self._room, MAX_CONNECTIONS) and not _made_room(server):
             return Full()
         return Connection(server)
 
@@ -117,7 +117,6 @@ async def serve(settings: Settings, app: web.Application, port: int | None = Non
     home, host = app[FACADE].home, settings.host
     if host not in LOOPBACK:
         app[TOKEN] = token.made(home.http_token)
-    _have_files_for(MAX_CONNECTIONS + OTHER_FILES)
     port = settings.port if port is None else port
     try:
         bound = sockets.loopback(port, host)
@@ -142,10 +141,13 @@ def _besides(settings: Settings, listening: Listening) -> dict[str, Opening]:
     return openings
 
 
-def _have_files_for(count: int) -> None:
-    """Every connection is a descriptor, and some systems give a process 256 until it asks for more."""
+def _room() -> int:
+    """How many connections we may hold. Each is a descriptor; some systems give 256 of them, and more to who asks."""
+    wanted = MAX_CONNECTIONS + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < count:
-        wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(OTHER_FILES // 4, soft - OTHER_FILES)

@@ -9,6 +9,7 @@ import json
 import logging
 import random
 import re
+import resource
 import tracemalloc
 import zlib
 
@@ -425,6 +426,24 @@ async def test_who_waits_longest_makes_room_for_who_comes(house, monkeypatch):
                 await asyncio.sleep(0.01)
         async with health_beside(at.port):
             await lines[-1].send(b"lth HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "asked", "room"),
+    [(256, 10_000, 1456, 1200), (256, 1000, 1000, 744), (256, 256, 256, 64), (4096, 4096, None, 3840),
+     (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None, 1200), (256, resource.RLIM_INFINITY, 1456, 1200)],
+)  # fmt: skip
+def test_a_system_that_gives_few_descriptors_is_asked_for_more(monkeypatch, soft, hard, asked, room):
+    limits, wanted = [(soft, hard)], []
+
+    def setrlimit(_, limit):
+        wanted.append(limit[0])
+        limits[0] = limit
+
+    monkeypatch.setattr(listen.resource, "getrlimit", lambda _: limits[0])
+    monkeypatch.setattr(listen.resource, "setrlimit", setrlimit)
+    assert listen._room() == room
+    assert wanted == ([] if asked is None else [asked])
 
 
 async def test_while_too_much_is_going_on_only_the_health_is_told(house, monkeypatch):
