@@ -147,6 +147,7 @@ class _Daemon:
         async with asyncio.TaskGroup() as group:
             ingest = group.create_task(in_thread(inbox.run), name="ingest")
             presence = group.create_task(public.run(), name="presence")
+            doors = group.create_task(sidecar.keep(), name="doors")
             work = group.create_task(self._work(public, inbox, sidecar), name="jobs")
             await _asked_to_leave(stop, sidecar)
             log.info("stopping")
@@ -155,13 +156,14 @@ class _Daemon:
             work.cancel()
             await asyncio.wait([work], timeout=GOODBYE_S)
             inbox.stop()
+            doors.cancel()
             presence.cancel()
             await asyncio.wait([ingest, presence], timeout=1.0)
             ingest.cancel()  # a thread that hangs on a disk must not keep us; its journal is made for a crash
 
     async def _work(self, public: Public, inbox: Inbox, sidecar: Sidecar) -> None:
         """Recover, then drive jobs; a disk that is full at the start is waited for."""
-        await _patiently(public, lambda: self._note(sidecar.port))
+        await _patiently(public, lambda: self._note(sidecar))
         while not inbox.intake.ready:
             public.trouble = inbox.intake.trouble
             await asyncio.sleep(0.02)
@@ -206,11 +208,12 @@ class _Daemon:
                 " or move it away to start without them."
             ) from None
 
-    def _note(self, port: int) -> None:
+    def _note(self, sidecar: Sidecar) -> None:
         """Tell the next one who holds the home, and the command line where to ask."""
         note = {
             "pid": os.getpid(),
-            "port": port,
+            "port": sidecar.port,
+            "socket": sidecar.socket_file,
             "host": socket.gethostname(),
             "started_at": time.time(),
             "started": psutil.Process().create_time(),

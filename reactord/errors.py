@@ -12,7 +12,7 @@
     |   +-- MissingCompiler
     |   +-- AlreadyRunning
     |   +-- BadConfig
-    |   +-- PortInUse         http/listen.py
+    |   +-- PortInUse         http/sockets.py
     |   +-- NotRunning        cli/presence.py: there is no daemon to ask
     +-- IllegalTransition     jobs/machine.py: the table has no such edge, or a newer run moved the job
     +-- WorkerLost            jobs/worker_process.py: a worker ended without an outcome

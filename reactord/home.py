@@ -140,6 +140,16 @@ class Home:
         return self.reactor / "daemon.json"
 
     @property
+    def http_socket(self) -> Path:
+        """Where the command line asks the daemon; nobody else may open it (http/sockets.py)."""
+        return self.reactor / "reactord.sock"
+
+    @property
+    def http_token(self) -> Path:
+        """What those must know who come from another machine (http/token.py)."""
+        return self.reactor / "http.token"
+
+    @property
     def births(self) -> Path:
         """Why a job is born next, or is not: what `reactord status` shows of it."""
         return self.reactor / "births.json"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -19,7 +19,11 @@ def _known(name: str) -> str:
     return name
 
 
-Recipe = Annotated[str, AfterValidator(_known)]
+def _told(schema: dict[str, Any]) -> None:
+    schema["enum"] = recipe_names()
+
+
+Recipe = Annotated[str, AfterValidator(_known), Field(json_schema_extra=_told)]
 #: part of paths and file names, ours and Prime's
 ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 

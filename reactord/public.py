@@ -59,6 +59,7 @@ class Public:
         self.port = settings.port
         self.trouble: str | None = None  # what keeps us from starting
         self.unpublished: str | None = None  # what the last beat could not write
+        self.doors: Callable[[], list[str]] = list  # where the sidecar should listen and does not
         self._logged: set[str] = set()  # what of it is in the log already
         self._process = psutil.Process()
         self._process.cpu_percent()  # the first call only starts the measurement
@@ -84,7 +85,7 @@ class Public:
         """What is wrong with our environment now, in words."""
         intake = self._services.inbox.intake.trouble if self._services else None
         driver = self._driver.trouble if self._driver else None
-        return [trouble for trouble in (self.trouble, self.unpublished, intake, driver) if trouble]
+        return [trouble for trouble in (self.trouble, self.unpublished, intake, driver, *self.doors()) if trouble]
 
     async def run(self) -> None:
         """Beat until cancelled. A change wakes it, so that Body sees a job start and end at once."""

@@ -6,7 +6,9 @@ Every knob is one field of `Settings`; its environment names stand beside it. `M
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +22,8 @@ from reactord.home import Home
 from reactord.jobspec import Hyper, ModelId, Recipe
 
 MAX_CONFIG_BYTES = 1024 * 1024
+MAX_ALIASES = 8
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
 
 
 class Env:
@@ -29,15 +33,30 @@ class Env:
         self.names = names
 
 
+def _address(text: str) -> str:
+    return text if text == "localhost" else str(ipaddress.ip_address(text))
+
+
+def _ports(text: str) -> str:
+    found = [one.strip() for one in text.split(",") if one.strip()]
+    if len(found) > MAX_ALIASES or not all(_PORT.fullmatch(one) and 0 < int(one) < 65536 for one in found):
+        raise ValueError(f"{text[:64]!r} is not up to {MAX_ALIASES} ports, like 8003,8080")
+    return ",".join(dict.fromkeys(found))
+
+
 class Settings(BaseModel):
     """Every knob of the daemon."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    host: Annotated[str, Env("REACTOR_HOST")] = "127.0.0.1"
+    #: the loopback is always served, to every program of this machine; another address of it besides, to whoever knows
+    #: the token (http/token.py). 0.0.0.0 and :: are all of them
+    host: Annotated[str, AfterValidator(_address), Env("REACTOR_HOST")] = "127.0.0.1"
     port: Annotated[
         int, Field(ge=0, le=65535), Env("TRINITY_PORT", "REACTOR_PORT", "SERVICE_PORT", "REACTOR_CORE_PORT")
     ] = 8090
+    #: on the loopback besides, where older clients of Prime still ask: "8003,8080"
+    alias_ports: Annotated[str, AfterValidator(_ports), Env("REACTOR_ALIAS_PORTS")] = ""
     log_level: Annotated[
         str, StringConstraints(to_upper=True, pattern="(?i)^(DEBUG|INFO|WARNING|ERROR)$"), Env("LOG_LEVEL")
     ] = "INFO"
@@ -137,6 +156,11 @@ class Settings(BaseModel):
     ] = "disabled"
     #: the base directory of JARVIS's file transport; None is `umf` in the home
     umf_dir: Annotated[Path | None, Env("JARVIS_UMF_DIR")] = None
+
+    @property
+    def aliases(self) -> tuple[int, ...]:
+        """The ports of `alias_ports`."""
+        return tuple(int(one) for one in self.alias_ports.split(",") if one)
 
 
 def load(home: Home, environ: Mapping[str, str] | None = None, **given: Any) -> Settings:  # noqa: ANN401 - field values

@@ -22,6 +22,8 @@ from reactord.cli.text import Paint, path_text, safe, size
 from reactord.cli.view import SCHEMA_VERSION, rows_of
 from reactord.errors import MissingCompiler, ReactordError
 from reactord.home import Home
+from reactord.http import token
+from reactord.http.sockets import LOOPBACK
 from reactord.ipc.doors import entrances
 from reactord.ledger.counts import count
 from reactord.settings import Settings, load
@@ -169,7 +171,7 @@ def _with_settings(home: Home) -> list[Finding]:
     except ReactordError as trouble:
         return [Finding("settings", False, "cannot be used", str(trouble))]
     found = path_text(home.config) if home.config.exists() else "the defaults, and the environment"
-    return [Finding("settings", True, found), *_base(settings), *_daemon(home, settings)]
+    return [Finding("settings", True, found), *_base(settings), *_daemon(home, settings), *_reach(home, settings)]
 
 
 def _base(settings: Settings) -> list[Finding]:
@@ -204,6 +206,25 @@ def _daemon(home: Home, settings: Settings) -> list[Finding]:
         Finding("daemon", True, "not running; start it: reactord run"),
         Finding("port", free, f"{settings.port} is {'free' if free else 'taken by another program'}", cure),
     ]
+
+
+def _reach(home: Home, settings: Settings) -> list[Finding]:
+    """Who else may ask: other machines, with the token, and who knows us by older ports."""
+    found = []
+    if settings.host not in LOOPBACK:
+        try:
+            known = token.read(home.http_token) is not None
+        except ReactordError as trouble:
+            return [Finding("reach", False, f"{settings.host}, and others may know its token", str(trouble))]
+        where = f"the token in {path_text(home.http_token)}"
+        words = f"{settings.host}, for whoever sends {where}" + ("" if known else ", made at the next start")
+        found.append(Finding("reach", True, f"{words}; it is not encrypted on its way"))
+    if settings.aliases and not presence.is_alive(home):
+        taken = [port for port in settings.aliases if not _is_free(port)]
+        words = ", ".join(f"{port} {'taken' if port in taken else 'free'}" for port in settings.aliases)
+        cure = f"free {', '.join(map(str, taken))}, or take it out of REACTOR_ALIAS_PORTS" if taken else ""
+        found.append(Finding("alias ports", not taken, words, cure))
+    return found
 
 
 def _is_free(port: int) -> bool:

@@ -33,6 +33,7 @@ class Daemon:
     state: str  # its own word while it runs; stopped, lost (it ended without goodbye) or "never started" otherwise
     pid: int | None = None
     port: int | None = None
+    socket: str | None = None  # a socket file that only this user may open
     started_at: float | None = None
     heard_at: float | None = None  # when it last wrote its state
     memory_bytes: int | None = None  # daemon and workers, as it measured them
@@ -72,6 +73,7 @@ def look(home: Home) -> Daemon:
         state=str(said.get("status") if ours else note.get("phase") or "starting"),
         pid=_whole(note.get("pid")),
         port=_whole(note.get("port")),
+        socket=path if isinstance(path := note.get("socket"), str) else None,
         started_at=_number(note.get("started_at")),
         heard_at=heard_at if ours else None,
         memory_bytes=int(memory_gb * 1024**3) if ours and memory_gb else None,

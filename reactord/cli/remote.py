@@ -1,8 +1,12 @@
-"""How do we ask the daemon to do something? A small HTTP client for our own port on this machine."""
+"""How do we ask the daemon to do something? A small HTTP client for its socket file, or else its port on this machine.
+
+The file is only ours to open, so who answers there is our daemon; a port could be anybody's.
+"""
 
 from __future__ import annotations
 
 import http.client
+import socket
 from typing import Any
 
 import orjson
@@ -26,9 +30,9 @@ def ask(home: Home, path: str, body: dict[str, Any]) -> dict[str, Any]:
         raise NotRunning(f"the daemon of {path_text(home.root)} is not running. Start it: reactord run")
     if daemon.port is None:
         raise EnvironmentTrouble("the daemon has not opened its port yet. Try again in a second; see: reactord logs")
-    # 127.0.0.1 and no proxy: what we ask for concerns this machine only
-    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=TIMEOUT_S)
+    connection: http.client.HTTPConnection | None = None
     try:
+        connection = _connected(daemon.socket, daemon.port)
         connection.request("POST", path, orjson.dumps(body), {"Content-Type": "application/json"})
         response = connection.getresponse()
         raw = response.read(MAX_ANSWER_BYTES)
@@ -38,8 +42,37 @@ def ask(home: Home, path: str, body: dict[str, Any]) -> dict[str, Any]:
             f"the daemon (process {daemon.pid}, port {daemon.port}) does not answer: {safe(words)}. See: reactord logs"
         ) from None
     finally:
-        connection.close()
+        if connection is not None:
+            connection.close()
     return _answer(response.status, raw)
+
+
+class _File(http.client.HTTPConnection):
+    """HTTP over a socket file."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _connected(path: str | None, port: int) -> http.client.HTTPConnection:
+    """By the file, if the daemon has one. Only who could not connect tries the port: nothing is asked for twice."""
+    if path is not None:
+        by_file = _File(path)
+        try:
+            by_file.connect()
+            return by_file
+        except OSError:
+            by_file.close()
+    # 127.0.0.1 and no proxy: what we ask for concerns this machine only
+    by_port = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+    by_port.connect()
+    return by_port
 
 
 def _answer(status: int, raw: bytes) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How do others ask? The HTTP sidecar on the loopback: thin routes over what the daemon does anyway.
+"""How do others ask? The HTTP sidecar, on the loopback first of all: thin routes over what the daemon does anyway.
 
 app.py      the routes: parse, call, answer
 facade.py   what the routes need of the daemon
@@ -10,6 +10,9 @@ following.py, channels.py   what they are told: a job's progress; everything tha
 outbox.py   what one client has still to be told, bounded
 telling.py, talking.py      how it is told: server-sent events; a WebSocket
 views.py    a job and its progress -> the words Body reads; pure
-listen.py   the sockets
+listen.py   where we listen, and for how many
+sockets.py  the sockets themselves, and through which door a connection came
+connection.py  how long a connection may keep us waiting
+token.py    what they must know who come from elsewhere
 sidecar.py  the facade over the daemon's own services
 """

@@ -2,11 +2,12 @@
 
 A port on the loopback is open to every web page in the user's browser: the Host header stops DNS rebinding, the Origin
 header and the content type stop forged forms. Other programs of this machine are welcome, with or without a Bearer
-token: nine of ten Body clients cannot send one (contract/body.md 0.6).
+token: nine of ten Body clients cannot send one (contract/body.md 0.6). Who comes to another address must know ours.
 """
 
 from __future__ import annotations
 
+import hmac
 import logging
 import math
 import re
@@ -19,6 +20,7 @@ from aiohttp.typedefs import Handler
 from reactord.errors import BadInput, EnvironmentTrouble
 from reactord.http.facade import Facade
 from reactord.http.refusals import Conflict, Forbidden, NotThere, TooLarge
+from reactord.http.sockets import door_of
 from reactord.http.views import encode
 from reactord.jobs.machine import IllegalTransition
 
@@ -29,10 +31,14 @@ FACADE: web.AppKey[Facade] = web.AppKey("facade", Facade)
 RETRY_AFTER_S = 2
 #: Body's loading server sends a bare `localhost`; without a port a name is no less ours (a rebound page sends its own)
 LOOPBACK = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::(?P<port>[0-9]+))?", re.IGNORECASE)
+ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 READING = ("GET", "HEAD")
 ENCODINGS = ("", "identity", "gzip", "deflate")
 #: submissions of work: so many at once, and then so many a second. Body retries three times, and then gives a job up
 BURST, PER_S = 60, 5.0
+#: what browsers say of a request that no other page has caused; other programs say nothing
+FROM_NO_OTHER_PAGE = ("none", "same-origin")
+HOW_TO_SEND_IT = "send `Authorization: Bearer` and what is in reactor/http.token of the daemon's home"
 #: what aiohttp refuses by itself
 WORDS_OF = {
     404: "there is nothing at this path; see the README for the paths there are",
@@ -69,6 +75,8 @@ class Limits:
 
 
 LIMITS: web.AppKey[Limits] = web.AppKey("limits", Limits)
+#: of those who come through the foreign door
+TOKEN: web.AppKey[str] = web.AppKey("token", str)
 
 
 def answer(document: object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -111,18 +119,48 @@ async def errors_are_json(request: web.Request, handler: Handler) -> web.StreamR
 
 
 @web.middleware
-async def from_this_machine(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse what a web page could have sent."""
-    assert request.transport is not None
-    port = str(request.transport.get_extra_info("sockname")[1])
-    host = LOOPBACK.fullmatch(request.headers.get("Host", ""))
-    if host is None or host["port"] not in (None, port):
-        return refuse(421, f"this Host is not ours; ask 127.0.0.1:{port}")
+async def from_whom_we_know(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse what a web page could have sent, and what comes from elsewhere without the token."""
+    door = door_of(request.get_extra_info("sockname"))
+    if door == "foreign" and not _knows_the_token(request):
+        return refuse(401, f"this address needs the token; {HOW_TO_SEND_IT}", **{"WWW-Authenticate": "Bearer"})
+    if door == "loopback" and (refusal := _misdirected(request)):
+        return refusal
+    if _is_of_a_page(request):
+        return refuse(403, "web pages may not do this; use `reactord` or a program on this machine")
     if request.method not in READING:
-        if "Origin" in request.headers:
-            return refuse(403, "web pages may not do this; use `reactord` or a program on this machine")
         if request.body_exists and request.content_type != "application/json":
             return refuse(415, "the body must be JSON; send it with Content-Type: application/json")
         if request.headers.get("Content-Encoding", "").lower() not in ENCODINGS:
             return refuse(415, "this Content-Encoding is not read; send gzip, or no encoding")
     return await handler(request)
+
+
+def _is_of_a_page(request: web.Request) -> bool:
+    """Whether a web page has caused it: its script, its form, its picture. A link that somebody clicked is nothing."""
+    if "Origin" in request.headers:
+        return True
+    if request.headers.get("Sec-Fetch-Site", "none") in FROM_NO_OTHER_PAGE:
+        return False
+    return request.method not in READING or request.headers.get("Sec-Fetch-Dest") != "document"
+
+
+def _knows_the_token(request: web.Request) -> bool:
+    kind, _, sent = request.headers.get("Authorization", "").partition(" ")
+    token = request.app.get(TOKEN)
+    if token is None or kind.lower() != "bearer":
+        return False
+    return hmac.compare_digest(sent.strip().encode("utf-8", "surrogateescape"), token.encode())
+
+
+def _misdirected(request: web.Request) -> web.Response | None:
+    """The refusal of a request that was meant for another host: a rebound name looks like that."""
+    port = str(request.get_extra_info("sockname")[1])  # an alias has its own
+    named = request.headers.get("Host", "")
+    if not request.raw_path.startswith(("/", "*")):  # the absolute form, which counts more (RFC 9112, 3.2.2)
+        absolute = ABSOLUTE.match(request.raw_path)
+        named = absolute[1] if absolute else ""
+    host = LOOPBACK.fullmatch(named)
+    if host is None or host["port"] not in (None, port):
+        return refuse(421, f"this Host is not ours; ask 127.0.0.1:{port}")
+    return None

@@ -24,8 +24,8 @@ from reactord.formats.records import load
 from reactord.home import Home
 from reactord.http.bodies import Body
 from reactord.http.refusals import BadFields, TooLarge
-from reactord.jobs.triggers import LANGUAGE, JobRequest, new_job_id
-from reactord.jobspec import Hyper
+from reactord.jobs.triggers import LANGUAGE, JobId, JobRequest, new_job_id
+from reactord.jobspec import Hyper, Recipe
 
 FORMAT = "experiences"
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
@@ -42,14 +42,14 @@ _GZIP = 16 + zlib.MAX_WBITS
 class StartBody(Body):
     """The keys we read. Body sends others too (epochs, checkpoint_*): steps, not epochs, are planned here."""
 
-    job_id: str | None = None
-    model_type: Annotated[str, Field(max_length=64)] = "llm"
+    job_id: JobId | None = None
+    model_type: Annotated[str, Field(max_length=64, json_schema_extra={"enum": list(LANGUAGE)})] = "llm"
     experiences: list[Any] | None = None
     dataset_path: Annotated[str, Field(max_length=4096)] | None = None
     use_dropbox: bool = False
     config: dict[str, Any] | None = None
-    priority: str | None = None
-    recipe: str | None = None
+    priority: Annotated[str, Field(max_length=32)] | None = None
+    recipe: Recipe | None = None
     source: str | None = None
     needs_experiences: int | None = None
     needs_dataset: str | None = None

@@ -1,158 +1,153 @@
-"""Where do we listen, and for whom? On 127.0.0.1 and, if the machine has it, ::1; on one port."""
+"""Where do we listen, and for how many?
+
+On the loopback always; on a socket file, on aliases and on one more address where that is possible. What of the latter
+is not possible yet is told, and tried again.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import errno
+import logging
 import resource
 import socket
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
-import psutil
 from aiohttp import web
 
-from reactord.errors import BadConfig, EnvironmentTrouble
+from reactord import durable
+from reactord.errors import EnvironmentTrouble
+from reactord.http import sockets, token
+from reactord.http.connection import CROWD, Connection, Full
+from reactord.http.guards import FACADE, TOKEN
+from reactord.http.sockets import EVERY_IPV4, EVERY_IPV6, LOOPBACK, door_of
 from reactord.settings import Settings
 
-IPV4, IPV6 = "127.0.0.1", "::1"
-LOOPBACK = (IPV4, IPV6, "localhost")
-#: more than all streams together (stream.py), so that /health always finds a place; bursts may exceed it by the backlog
-MAX_CONNECTIONS = 1024 + 128
-#: that the rest of the daemon keeps open: databases, segments, pipes
-OTHER_FILES = 256
-BACKLOG = 64
-#: an idle connection, or one that sends half a header, is closed after so long; aiohttp's clients give up after 15 s
-IDLE_S = 30.0
+log = logging.getLogger("reactord.http")
+
+#: more than all streams together. Who comes when all places are taken gets the place of who is idle longest, and of
+#: the requests some places are kept for those that are answered at once (route.py): /health is always heard
+MAX_CONNECTIONS = 1200
+#: descriptors that the rest of the daemon may need besides: the ingest alone holds 200 drop files at a time
+OTHER_FILES = 512
 #: of an answer that is being written when we leave; aiohttp waits twice
 FINISH_S = 0.4
-#: of a refused body that is still being sent: read on so long that the sender can see the refusal
-LINGER_S = 2.0
-#: tries to find a port that is free on both addresses
-TRIES = 20
-_IPV6_MISSING = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
+#: until an address that is taken, or not there yet, is tried again
+RETRY_S = 5.0
 
-
-class PortInUse(EnvironmentTrouble):
-    """Somebody else listens on our port."""
+Opening = Callable[[], list[socket.socket]]
 
 
 class Listening:
-    """A running server: `port`, and `stop` to end it."""
+    """A running server: `port`, `path` of the socket file, and `stop` to end it."""
 
-    def __init__(self, runner: web.AppRunner, sockets: list[socket.socket]) -> None:
-        self._runner, self._sockets = runner, sockets
+    def __init__(self, app: web.Application, bound: Sequence[socket.socket]) -> None:
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=FINISH_S)
         self._servers: list[asyncio.Server] = []
-        self._room = _room()
-        self.port = int(sockets[0].getsockname()[1])
+        self._missing: dict[str, Opening] = {}  # where we should listen besides and do not, by its name
+        self._troubles: dict[str, str] = {}
+        self._bound, self._room = bound, _room()
+        self.port = int(bound[0].getsockname()[1])
+        self.path = sockets.socket_file(app[FACADE].home)
 
     async def start(self) -> None:
         await self._runner.setup()
-        loop = asyncio.get_running_loop()
-        self._servers = [await loop.create_server(self._accept, sock=s, backlog=BACKLOG) for s in self._sockets]
+        server = self._runner.server
+        assert server is not None
+        self._runner.app[CROWD].all = lambda: server.connections
+        await self._answer(self._bound)
+
+    async def also(self, name: str, opening: Opening) -> None:
+        """Listen there, too. Where that is not possible, it is a trouble until `keep` has had more luck."""
+        try:
+            found = opening()
+        except (OSError, EnvironmentTrouble) as trouble:
+            words = str(trouble)
+            if isinstance(trouble, OSError):
+                words = f"{trouble.strerror}; free it, or take it out of the settings"
+            if self._troubles.get(name) != words:
+                log.warning("cannot listen on %s: %s", name, words)
+            self._missing[name], self._troubles[name] = opening, words
+        else:
+            self._missing.pop(name, None)
+            self._troubles.pop(name, None)
+            await self._answer(found)
+
+    async def keep(self) -> None:
+        """Try again what was not possible, until cancelled."""
+        while True:
+            await asyncio.sleep(RETRY_S)
+            for name, opening in list(self._missing.items()):
+                await self.also(name, opening)
+
+    def troubles(self) -> list[str]:
+        """Where we should listen besides and do not, in words."""
+        return [f"cannot listen on {name}: {words}" for name, words in self._troubles.items()]
 
     async def stop(self) -> None:
         """Take no more, end every stream, finish what is being answered. At most a second."""
         for server in self._servers:
+            if any(door_of(one.getsockname()) == "file" for one in server.sockets):
+                durable.remove(self.path)
             server.close()
         await self._runner.cleanup()
+
+    async def _answer(self, bound: Sequence[socket.socket]) -> None:
+        loop = asyncio.get_running_loop()
+        for one in bound:
+            create = loop.create_unix_server if one.family == socket.AF_UNIX else loop.create_server
+            self._servers.append(await create(self._accept, sock=one, backlog=sockets.BACKLOG))
 
     def _accept(self) -> asyncio.Protocol:
         server = self._runner.server
         assert server is not None
-        return _Full() if len(server.connections) >= self._room else server()
+        if len(server.connections) >= min(self._room, MAX_CONNECTIONS) and not _made_room(server):
+            return Full()
+        return Connection(server)
 
 
-class _Full(asyncio.Protocol):
-    """Turns a connection away: someone holds all of them, and memory must not be next."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
+def _made_room(server: web.Server) -> bool:
+    """Close the connection that is here longest of those that ask nothing; False: all are being answered."""
+    return any(isinstance(oldest, Connection) and oldest.give_way() for oldest in server.connections)
 
 
 async def serve(settings: Settings, app: web.Application, port: int | None = None) -> Listening:
-    """Bind and answer; port 0 picks one. Raises PortInUse, or BadConfig for an address that others could reach."""
-    if settings.host not in LOOPBACK:
-        raise BadConfig(
-            f"host {settings.host}: reactord asks nobody for a password, so it listens on the loopback only."
-            f" Set REACTOR_HOST={IPV4}, and reach it from elsewhere through a tunnel (ssh -L)."
-        )
-    sockets = _bind(settings.port if port is None else port)
-    runner = web.AppRunner(
-        app,
-        handler_cancellation=True,
-        access_log=None,
-        keepalive_timeout=IDLE_S,
-        lingering_time=LINGER_S,
-        shutdown_timeout=FINISH_S,
-    )
-    listening = Listening(runner, sockets)
+    """Bind and answer; port 0 picks one. Raises PortInUse, and BadConfig for a token that others may read."""
+    home, host = app[FACADE].home, settings.host
+    if host not in LOOPBACK:
+        app[TOKEN] = token.made(home.http_token)
+    port = settings.port if port is None else port
+    try:
+        bound = sockets.loopback(port, host)
+    except OSError as trouble:
+        raise sockets.explained(trouble, port) from None
+    listening = Listening(app, bound)
     await listening.start()
+    for name, opening in _besides(settings, listening).items():
+        await listening.also(name, opening)
     return listening
 
 
+def _besides(settings: Settings, listening: Listening) -> dict[str, Opening]:
+    """Where else we listen. That an alias is taken, or that an address is not there today, must not end us."""
+    host, port, path = settings.host, listening.port, listening.path
+    openings: dict[str, Opening] = {str(path): lambda: [sockets.listen_on_file(path)]}
+    if host not in (*LOOPBACK, EVERY_IPV4, EVERY_IPV6):
+        openings[f"{host}, port {port}"] = lambda: [sockets.listen_at(host, port)]
+    for alias in settings.aliases:
+        if alias != port:
+            openings[f"port {alias}"] = partial(sockets.loopback, alias)
+    return openings
+
+
 def _room() -> int:
-    """How many connections we may hold; systems start programs with 256 or 1024 files, and allow more to who asks."""
+    """How many connections we may hold. Each is a descriptor; some systems give 256 of them, and more to who asks."""
     wanted = MAX_CONNECTIONS + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(MAX_CONNECTIONS, soft - OTHER_FILES))
-
-
-def _bind(port: int) -> list[socket.socket]:
-    """Listening sockets on one port of both loopback addresses."""
-    for _ in range(TRIES):
-        first = _listen(socket.AF_INET, IPV4, port)
-        try:
-            return [first, _listen(socket.AF_INET6, IPV6, first.getsockname()[1])]
-        except PortInUse:
-            first.close()
-            if port:
-                raise
-        except OSError as trouble:
-            if trouble.errno in _IPV6_MISSING:
-                return [first]
-            first.close()
-            raise EnvironmentTrouble(f"cannot listen on {IPV6}: {trouble.strerror}; see `reactord doctor`") from None
-    raise PortInUse(f"no port is free on both {IPV4} and {IPV6}; choose one: `reactord run --port 8091`")
-
-
-def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
-    """Bind *and* listen: two sockets may bind one port, only one may listen."""
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind((address, port))
-        listener.listen(BACKLOG)
-        listener.setblocking(False)
-    except OSError as trouble:
-        listener.close()
-        if trouble.errno == errno.EADDRINUSE:
-            raise PortInUse(_in_use(address, port)) from None
-        if trouble.errno == errno.EACCES:
-            raise EnvironmentTrouble(
-                f"port {port} is not for us; choose one above 1023: `reactord run --port 8090`"
-            ) from None
-        raise
-    return listener
-
-
-def _in_use(address: str, port: int) -> str:
-    return (
-        f"{address}:{port} is taken by {_holder(port)}. If that is another reactord, look at it with `reactord status`;"
-        f" else stop it, or choose another port: `reactord run --port {port + 1 if port < 65535 else 8090}`"
-    )
-
-
-def _holder(port: int) -> str:
-    """Who listens there, as far as this user may know."""
-    with suppress(psutil.Error, OSError):
-        for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.pid and connection.laddr[1:2] == (port,):
-                return f"process {connection.pid} ({' '.join(psutil.Process(connection.pid).cmdline())[:120]})"
-    return f"another program (`lsof -i :{port}` tells which)"
+        with suppress(ValueError, OSError):
+            most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(OTHER_FILES // 4, soft - OTHER_FILES)

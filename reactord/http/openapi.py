@@ -10,17 +10,19 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from reactord.http.bodies import Said
-from reactord.http.route import Route
+from reactord.http.route import NAME, Route
 
 REF = "#/components/schemas/{model}"
 _PART = re.compile(r"\{(\w+)\}")
 #: refusals that any route may answer with
 OF_ALL = {
     400: "something in the request is not what it must be",
+    401: "who comes from elsewhere needs the token",
     403: "not for who asked",
     421: "another host's name",
     503: "not now",
 }
+OF_PATHS = {404: "nothing has this name"}
 OF_BODIES = {408: "the body came too slowly", 413: "too large", 415: "no JSON", 422: "not understood"}
 
 
@@ -52,7 +54,8 @@ def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
 
 def _operation(route: Route, known: dict[Any, Any]) -> dict[str, Any]:
     refused = {"application/json": {"schema": known[Refused, "serialization"]}}
-    also = OF_ALL | (OF_BODIES if route.takes else {}) | ({429: "too many submissions"} if route.costs else {})
+    also = OF_ALL | (OF_PATHS if "{" in route.path else {}) | (OF_BODIES if route.takes else {})
+    also |= {429: "too many submissions"} if route.costs else {}
     said = route.gives
     if model := _model_of(route.gives):
         said = known[model, "serialization"]
@@ -80,7 +83,7 @@ def _name(route: Route) -> str:
 
 
 def _in_path(route: Route) -> Iterable[dict[str, Any]]:
-    schema = {"type": "string", "minLength": 1}
+    schema = {"type": "string", "pattern": f"^{NAME}$"}
     return ({"name": name, "in": "path", "required": True, "schema": schema} for name in _PART.findall(route.path))
 
 

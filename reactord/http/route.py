@@ -6,6 +6,7 @@ validates the request, writes its part of the OpenAPI document and names the han
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,8 +16,14 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from reactord.http.bodies import Said, body_of, checked
+from reactord.http.connection import CROWD
 from reactord.http.facade import Facade
 from reactord.http.guards import FACADE, LIMITS, RETRY_AFTER_S, answer, refuse
+from reactord.http.refusals import NotThere
+
+#: what a part of a path may look like; everything we name looks so
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,127}"
+_NAME = re.compile(NAME)
 
 
 @dataclass(slots=True)  # frozen would cost every request a microsecond
@@ -77,6 +84,8 @@ class Route:
 async def _serve(route: Route, request: web.Request) -> web.StreamResponse:
     facade = request.app[FACADE]
     if not route.always:
+        if request.app[CROWD].is_full:
+            return refuse(503, f"too much is going on; ask again in {RETRY_AFTER_S} s")
         pulse = facade.pulse()
         if pulse.phase != "ready":
             return refuse(503, f"reactord is {pulse.phase}; ask again in {RETRY_AFTER_S} s")
@@ -84,6 +93,9 @@ async def _serve(route: Route, request: web.Request) -> web.StreamResponse:
             return refuse(503, "reactord is leaving and takes nothing more; send it again after its next start")
     if route.costs and (wait_s := request.app[LIMITS].wait_s()):
         return refuse(429, f"too many submissions; ask again in {wait_s} s", **{"Retry-After": str(wait_s)})
+    for name, part in request.match_info.items():
+        if not _NAME.fullmatch(part):
+            raise NotThere(f"there is no such {name.removesuffix('_id')}; look at the lists of what there is")
     query = checked(route.asks, dict(request.query)) if route.asks else None
     body = await body_of(route.takes, request, or_nothing=route.or_nothing) if route.takes else None
     said = await route.handler(Ask(facade, request, body, query))

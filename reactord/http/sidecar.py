@@ -52,9 +52,20 @@ class Sidecar:
         """The port we listen on, which may differ from the one in the settings (0)."""
         return self._listening.port if self._listening else self.settings.port
 
+    @property
+    def socket_file(self) -> str | None:
+        """Where the command line asks first."""
+        return str(self._listening.path) if self._listening else None
+
     async def start(self) -> None:
-        """Listen. Raises PortInUse."""
+        """Listen. Raises PortInUse, and BadConfig for a token that others may read."""
         self._listening = await serve(self.settings, self._app)
+        self._public.doors = self._listening.troubles
+
+    async def keep(self) -> None:
+        """Listen on what was taken or not there at the start, as soon as that is possible; until cancelled."""
+        assert self._listening is not None
+        await self._listening.keep()
 
     def ready(self, services: Services, driver: Driver) -> None:
         """Recovery is over."""

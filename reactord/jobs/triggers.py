@@ -24,12 +24,15 @@ CLOCK_SET_S = 3600.0
 LANGUAGE = ("llm", "language", "nlu")
 
 
+JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,127}$")]
+
+
 class JobRequest(BaseModel):
     """What a job is asked to do. Unknown keys are kept out: `config` of a foreign client is filtered by its reader."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    job_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,127}$")]
+    job_id: JobId
     born_of: Literal["threshold", "schedule", "drift", "curriculum", "http", "cli", "command", "runner"]
     model_type: Annotated[str, Field(max_length=64)] = "llm"
     recipe: Recipe | None = None

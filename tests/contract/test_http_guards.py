@@ -7,14 +7,13 @@ import json
 import logging
 import socket
 
-import aiohttp
 import pytest
 from support.http_daemon import house_in, served
 
-from reactord.errors import BadConfig
-from reactord.http import listen
+from reactord.http import guards, sockets
 from reactord.http.app import build
-from reactord.http.listen import PortInUse, serve
+from reactord.http.listen import serve
+from reactord.http.sockets import PortInUse
 from reactord.settings import Settings
 
 START = "/api/training/start"
@@ -156,52 +155,37 @@ async def test_a_port_that_was_just_left_can_be_taken_again(house):
 
 
 async def test_without_ipv6_one_address_is_enough(house, monkeypatch):
-    real = listen._listen
+    real = sockets.listen_at
 
-    def without(family, address, port):
-        if family == socket.AF_INET6:
+    def without(address, port):
+        if address == "::1":
             raise OSError(99, "Cannot assign requested address")
-        return real(family, address, port)
+        return real(address, port)
 
-    monkeypatch.setattr(listen, "_listen", without)
+    monkeypatch.setattr(sockets, "listen_at", without)
     async with served(house) as at:
         assert (await at.get("/health"))[0] == 200
 
 
-async def test_an_address_that_others_could_reach_is_refused(house):
-    with pytest.raises(BadConfig, match="loopback only"):
-        await serve(Settings(port=0, host="0.0.0.0"), build(house))
+# -- the pace ----------------------------------------------------------------------------------------------------------
 
 
-async def test_connections_beyond_the_cap_are_turned_away_and_health_comes_back(house, monkeypatch):
-    monkeypatch.setattr(listen, "MAX_CONNECTIONS", 3)
-    async with served(house) as at:
-        held = [await asyncio.open_connection("127.0.0.1", at.port) for _ in range(3)]
-        await _until(at, answered=False)
-        for _, writer in held:
-            writer.close()
-            await writer.wait_closed()
-        await _until(at, answered=True)
+def test_a_burst_is_taken_at_once_and_then_so_many_a_second(monkeypatch):
+    monkeypatch.setattr(guards, "BURST", 3)
+    monkeypatch.setattr(guards, "PER_S", 0.5)
+    now = 100.0
+    limits = guards.Limits(lambda: now)
+    assert [limits.wait_s() for _ in range(5)] == [0, 0, 0, 2, 2]
+    now += 1.9
+    assert limits.wait_s() == 1
+    now += 0.2
+    assert [limits.wait_s() for _ in range(2)] == [0, 2]
+    now += 1000
+    assert [limits.wait_s() for _ in range(4)] == [0, 0, 0, 2]
 
 
-async def _until(at, *, answered):
-    """The server counts a connection a moment after it was opened or closed."""
-    async with asyncio.timeout(5):
-        while True:
-            try:
-                status, _ = await at.get("/health", headers={"Connection": "close"})
-            except aiohttp.ClientError:
-                status = None
-            if (status == 200) == answered:
-                return
-            await asyncio.sleep(0.02)
-
-
-async def test_half_a_header_does_not_hold_a_connection(house, monkeypatch):
-    monkeypatch.setattr(listen, "IDLE_S", 0.2)
-    async with served(house) as at:
-        reader, writer = await asyncio.open_connection("127.0.0.1", at.port)
-        writer.write(b"GET /health HTTP/1.1\r\nHo")
-        assert await asyncio.wait_for(reader.read(), 5) == b""
-        writer.close()
-        await writer.wait_closed()
+def test_a_clock_that_stands_still_lets_nobody_in(monkeypatch):
+    monkeypatch.setattr(guards, "BURST", 1)
+    limits = guards.Limits(lambda: 1.0)
+    assert limits.wait_s() == 0
+    assert all(limits.wait_s() > 0 for _ in range(1000))

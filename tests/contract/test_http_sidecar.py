@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import time
 
 import aiohttp
 from support.http_daemon import Served, body_client, house_in
 
+from reactord.http import listen
 from reactord.http.sidecar import Sidecar
 from reactord.jobs.driver import Driver
 from reactord.jobs.leasing import Leasing
@@ -72,3 +75,27 @@ async def test_cancelling_goes_through_the_driver(tmp_path):
             await at.post("/api/training/start", {"job_id": "a1"})
             assert (await at.post("/api/training/cancel/a1"))[1]["state"] == "cancelled"
         await sidecar.stop()
+
+
+async def test_where_we_cannot_listen_is_told_with_the_troubles_until_we_can(tmp_path, monkeypatch):
+    monkeypatch.setattr(listen, "RETRY_S", 0.02)
+    with house_in(tmp_path) as house, contextlib.closing(socket.socket()) as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        alias = other.getsockname()[1]
+        settings = Settings(port=0, alias_ports=str(alias))
+        public = Public(house.home, settings, "1.2.3", time.time)
+        sidecar = Sidecar(settings, house.home, house.inbox, public)
+        await sidecar.start()
+        assert f"port {alias}: Address already in use" in public.troubles()[0]
+        assert sidecar.socket_file == str(house.home.http_socket)
+        keeping = asyncio.create_task(sidecar.keep())
+        other.close()
+        async with asyncio.timeout(10), aiohttp.ClientSession() as session:
+            at = Served(house, sidecar.port, session)
+            while (health := (await at.get("/health"))[1])["degraded"]:
+                await asyncio.sleep(0.01)
+        assert (health["trouble"], public.troubles()) == ("", [])
+        keeping.cancel()
+        await sidecar.stop()
+        assert not house.home.http_socket.exists()

@@ -50,6 +50,8 @@ def test_a_daemon_is_seen_asked_and_left(daemon):
     assert f"held by process {process.pid} on port {said['port']}" in second.stderr
     assert len(second.stderr.splitlines()) == 1
 
+    file = home / "reactor" / "reactord.sock"
+    assert file.is_socket()
     asked = reactord("train", home=home)
     assert asked.returncode == 0, asked.stderr
     job = re.match(r"cli-\S+", asked.stdout)[0]
@@ -68,6 +70,7 @@ def test_a_daemon_is_seen_asked_and_left(daemon):
 
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE_S) == 0
+    assert not file.exists()
     code, said = status(home)
     assert (code, said["running"], said["state"]) == (3, False, "stopped")
     assert reactord("train", home=home).returncode == 3

@@ -100,11 +100,12 @@ class House:
         self.home.reactor_state.write_bytes(orjson.dumps({**state, **changes}))
 
     @contextlib.contextmanager
-    def running(self, port: int = PORT, **state: Any) -> Iterator[None]:
+    def running(self, port: int = PORT, socket: str | None = None, **state: Any) -> Iterator[None]:
         """Hold the daemon's lock and say what it says."""
         descriptor = os.open(self.home.daemon_lock, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         note = {"pid": os.getpid(), "port": port, "started_at": time.time() - 7380, "experience_threshold": 100}
+        note |= {"socket": socket}
         self.home.daemon_note.write_bytes(orjson.dumps(note))
         self.state(**state)
         try:

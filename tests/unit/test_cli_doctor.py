@@ -12,6 +12,7 @@ from support.cli_house import House
 
 from reactord.cli import doctor, main
 from reactord.errors import MissingCompiler
+from reactord.http import token
 
 
 @pytest.fixture
@@ -107,6 +108,34 @@ def test_a_port_of_somebody_else_is_found(check, monkeypatch):
         _, found = check()
     assert not found["port"]["ok"]
     assert "ss -ltnp" in found["port"]["cure"]
+
+
+def test_another_address_is_told_with_its_token(check, house, monkeypatch):
+    monkeypatch.setenv("TRINITY_PORT", "0")
+    monkeypatch.setenv("REACTOR_HOST", "192.0.2.1")
+    assert "made at the next start" in check()[1]["reach"]["found"]
+    token.made(house.home.http_token)
+    found = check()[1]["reach"]
+    assert found["ok"]
+    assert str(house.home.http_token) in found["found"]
+    assert "not encrypted" in found["found"]
+    house.home.http_token.chmod(0o644)
+    found = check()[1]["reach"]
+    assert not found["ok"]
+    assert "remove it" in found["cure"]
+
+
+def test_an_alias_that_is_taken_is_found(check, monkeypatch):
+    monkeypatch.setenv("TRINITY_PORT", "0")
+    assert "alias ports" not in check()[1]
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        monkeypatch.setenv("REACTOR_ALIAS_PORTS", str(port))
+        found = check()[1]["alias ports"]
+    assert (found["ok"], found["found"]) == (False, f"{port} taken")
+    assert "REACTOR_ALIAS_PORTS" in found["cure"]
 
 
 def test_our_own_port_is_not_somebody_elses(check, house):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import socketserver
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -24,7 +25,7 @@ def house(tmp_path):
 class Daemon:
     """Answers on a port of its own as the sidecar would; `heard` is what it was asked."""
 
-    def __init__(self):
+    def __init__(self, path=None):
         self.heard, self.answer = [], (200, {"status": "started"})
         self.then = lambda _body: None
         outer = self
@@ -44,8 +45,14 @@ class Daemon:
             def log_message(self, *_):
                 pass
 
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_address[1]
+            def address_string(self):
+                return "a socket file has no address"
+
+        if path is None:
+            self.server = HTTPServer(("127.0.0.1", 0), Handler)
+            self.port = self.server.server_address[1]
+        else:
+            self.server = socketserver.UnixStreamServer(str(path), Handler)
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
         self.thread.start()
 
@@ -129,6 +136,51 @@ def test_a_daemon_that_does_not_answer_is_named_with_its_port(house, capsys):
     err = capsys.readouterr().err
     assert f"port {port}) does not answer: ConnectionRefusedError" in err
     assert err.endswith("See: reactord logs\n")
+
+
+@pytest.fixture
+def file_daemon(house):
+    made = Daemon(house.home.http_socket)
+    yield made
+    made.close()
+
+
+def test_the_socket_file_is_asked_before_the_port(house, daemon, file_daemon):
+    with house.running(port=daemon.port, socket=str(house.home.http_socket)):
+        assert main(["train", "--home", str(house.home.root)]) == 0
+    assert ([path for path, _ in file_daemon.heard], daemon.heard) == (["/api/training/start"], [])
+
+
+def test_a_refusal_through_the_file_is_not_asked_for_again_at_the_port(house, daemon, file_daemon, capsys):
+    file_daemon.answer = (429, {"error": "too many submissions; ask again in 1 s"})
+    with house.running(port=daemon.port, socket=str(house.home.http_socket)):
+        assert main(["train", "--home", str(house.home.root)]) == 1
+    assert "refused (429)" in capsys.readouterr().err
+    assert daemon.heard == []
+
+
+def test_what_breaks_off_behind_the_file_is_not_asked_for_again_at_the_port(house, daemon, capsys):
+    with socket.socket(socket.AF_UNIX) as rude:
+        rude.bind(str(house.home.http_socket))
+        rude.listen()
+
+        def take_and_close():
+            rude.accept()[0].close()
+
+        hang_up = threading.Thread(target=take_and_close)
+        hang_up.start()
+        with house.running(port=daemon.port, socket=str(house.home.http_socket)):
+            assert main(["train", "--home", str(house.home.root)]) == 1
+        hang_up.join(10)
+    assert "does not answer" in capsys.readouterr().err
+    assert daemon.heard == []
+
+
+@pytest.mark.parametrize("path", [None, "no/such/file", "x" * 200, 7])
+def test_without_a_socket_file_the_port_is_asked(house, daemon, path):
+    with house.running(port=daemon.port, socket=path):
+        assert main(["train", "--home", str(house.home.root)]) == 0
+    assert len(daemon.heard) == 1
 
 
 def born(house, *moves):

@@ -17,7 +17,7 @@ from reactord.http.route import Ask, Route
 from reactord.http.routes.training import Cancelled, end, job_of, queue
 from reactord.http.views_runs import local_iso, run, status_of
 from reactord.jobs.states import LIVE
-from reactord.jobs.triggers import busy
+from reactord.jobs.triggers import JobId, busy
 from reactord.ledger.state import Job
 from reactord.workdir import WorkDir
 
@@ -27,7 +27,7 @@ MAX_JOBS = 100
 class Trigger(Body):
     """What the runner sends, and what the documents promise: what we do not use of it is not used."""
 
-    job_id: str | None = None
+    job_id: JobId | None = None
     priority: Annotated[str, Field(max_length=32)] | None = None
     triggered_by: Annotated[str, Field(max_length=256)] | None = None
     trigger_time: Annotated[str, Field(max_length=64)] | None = None
@@ -39,8 +39,8 @@ class Trigger(Body):
 class PrimeJob(Body):
     """What Prime's bridge sends (prime.md 4): its own id, and numbers of which ours are used."""
 
-    id: str | None = None
-    job_id: str | None = None
+    id: JobId | None = None
+    job_id: JobId | None = None
     config: dict[str, Any] | None = None
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from aiohttp import web
+from pydantic import Field
 
 from reactord.errors import EnvironmentTrouble
 from reactord.http import intake
@@ -19,7 +20,7 @@ from reactord.http.offering import offer
 from reactord.http.refusals import Conflict, NotThere
 from reactord.http.route import Ask, Route
 from reactord.jobs.states import LIVE, State
-from reactord.jobs.triggers import JobRequest
+from reactord.jobs.triggers import JobId, JobRequest
 from reactord.ledger.state import Job
 
 CAUSE = "asked for over HTTP"
@@ -28,9 +29,9 @@ CAUSE = "asked for over HTTP"
 class ScheduleBody(Body):
     """What the supervisor sends; its own times and states are its own."""
 
-    id: str | None = None
+    id: JobId | None = None
     config: dict[str, Any] | None = None
-    priority: str | None = None
+    priority: Annotated[str, Field(max_length=32)] | None = None
 
 
 class Started(Said):

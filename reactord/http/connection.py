@@ -1,0 +1,152 @@
+"""How long may a connection keep us waiting? HEAD_S for a whole head, TAKE_S to take an answer; idle, it makes room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from aiohttp import web
+
+from reactord.http.guards import refuse
+
+#: for one whole request head, from the connection or its first byte on; aiohttp itself would wait for ever
+HEAD_S = 10.0
+#: an idle connection is closed after so long; aiohttp's clients give theirs up after 15 s
+IDLE_S = 30.0
+#: of a refused body that is still being sent: read on so long that the sender can see the refusal
+LINGER_S = 2.0
+#: who takes nothing of a long answer for so long has left
+TAKE_S = 30.0
+#: requests that are answered at once, streams among them. There are more connections than that (listen.py), so one that
+#: only asks how we are always finds a place
+MAX_BUSY = 1136
+#: in a head; a field, and the line with the path and its query, have up to 8,190 bytes each
+MAX_HEADERS = 64
+
+
+class Alarm:
+    """Calls once, after a while, unless it is put off."""
+
+    __slots__ = ("_call", "_handle")
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+        self._handle: asyncio.TimerHandle | None = None
+
+    def set(self, after_s: float) -> None:
+        """One that is set stays as it is."""
+        if self._handle is None:
+            self._handle = asyncio.get_running_loop().call_later(after_s, self._call)
+
+    def put_off(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+
+class Connection(web.RequestHandler):
+    """One of aiohttp's connections, with an end to every wait, and words for what is no HTTP."""
+
+    __slots__ = ("_head", "_take")
+
+    def __init__(self, server: web.Server) -> None:
+        self._head, self._take = Alarm(self._give_up), Alarm(self._give_up)
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type] # aiohttp's own word for none
+            keepalive_timeout=IDLE_S,
+            lingering_time=LINGER_S,
+            max_headers=MAX_HEADERS,
+        )
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request of it is being answered; a stream is for as long as it is open."""
+        return self._request_in_progress
+
+    def give_way(self) -> bool:
+        """Close, unless it is busy or closed already."""
+        if self.is_busy or self.transport is None or self.transport.is_closing():
+            return False
+        self._give_up()
+        return True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._head.set(HEAD_S)
+
+    def data_received(self, data: bytes) -> None:
+        heads = self._request_count
+        super().data_received(data)
+        if self._request_count > heads:
+            self._head.put_off()
+        elif self._waiter is not None:  # the first bytes of the next head, not of a body
+            self._head.set(HEAD_S)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._take.set(TAKE_S)
+
+    def resume_writing(self) -> None:
+        self._take.put_off()
+        super().resume_writing()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._head.put_off()
+        self._take.put_off()
+        super().connection_lost(exc)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """What is refused before our guards see it (an Expect that nobody knows) has our words, too."""
+        if isinstance(resp, web.HTTPException):
+            resp = refuse(resp.status, f"{resp.reason}; correct the request and send it again")
+        return await super().finish_response(request, resp, start_time)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What is no HTTP is refused like everything else, and is nothing for the log: anybody can send it."""
+        if status >= 500 or request.writer.output_size > 0:
+            return super().handle_error(request, status, exc, message)
+        words = (message or "this is no request").partition("\n")[0].strip(" :")
+        refusal = refuse(
+            status, f"this is not HTTP as we know it ({words[:100]}); correct the request and send it again"
+        )
+        refusal.force_close()
+        return refusal
+
+    def _give_up(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()  # close() would wait until all is taken
+
+
+class Crowd:
+    """All connections."""
+
+    def __init__(self) -> None:
+        self.all: Callable[[], Sequence[web.RequestHandler]] = list  # until there is a server
+
+    def busy(self) -> int:
+        return sum(isinstance(one, Connection) and one.is_busy for one in self.all())
+
+    @property
+    def is_full(self) -> bool:
+        """Whether only those can be answered that cost no time; the one that asks is busy, too."""
+        return len(self.all()) > MAX_BUSY and self.busy() > MAX_BUSY
+
+
+CROWD: web.AppKey[Crowd] = web.AppKey("crowd", Crowd)
+
+
+class Full(asyncio.Protocol):
+    """Turns a connection away: every place is held by a request that is being answered."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
