@@ -61,7 +61,7 @@ PREPARER_BYTES, PREPARED_BYTES = 400 * MIB, 6.5
 EXPORTER_BYTES, EXPORTED_BYTES = 60 * MIB, 4.3
 #: judge: llama.cpp and the tokenizer's own process; the f16 file; rows of the vocabulary in float32: those of the
 #: texts it scores, and of the conversations that it compares files on (worker/judge.py), none longer than a context
-JUDGE_BYTES, JUDGED_BYTES, JUDGED_ROWS, JUDGED_TALKS, JUDGED_TOKENS = 380 * MIB, 2.0, 2900, 6, 1024
+JUDGE_BYTES, JUDGED_BYTES, JUDGED_ROWS, JUDGED_TALKS, JUDGED_TOKENS = 380 * MIB, 2.0, 3000, 5, 1024
 
 
 @dataclass(frozen=True, slots=True)
