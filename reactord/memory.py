@@ -59,7 +59,7 @@ SCORE_BYTES = 4
 PREPARER_BYTES, PREPARED_BYTES = 400 * MIB, 6.5
 #: export: numpy and llama.cpp; then the float32 weights, mapped
 EXPORTER_BYTES, EXPORTED_BYTES = 60 * MIB, 4.3
-#: judge: llama.cpp and the tokenizer's own process; the f16 file; rows of the vocabulary in float32: those of the neutral
+#: judge: llama.cpp and the tokenizer's own process; the f16 file; rows of the vocabulary in float32: of the neutral
 #: text, and for every token of a conversation those it is compared by and scored with (at most a context of them)
 JUDGE_BYTES, JUDGED_BYTES, JUDGED_ROWS, JUDGED_PER_TOKEN, JUDGED_TOKENS = 380 * MIB, 2.0, 2700, 9, 1024
 
