@@ -63,9 +63,9 @@ TOGETHER = 1.1
 PREPARER_BYTES, PREPARED_BYTES = 400 * MIB, 6.5
 #: export: numpy and llama.cpp; then the float32 weights, mapped
 EXPORTER_BYTES, EXPORTED_BYTES = 60 * MIB, 4.3
-#: judge: llama.cpp and the tokenizer's own process; the f16 file; rows of the vocabulary in float32: those of the
-#: texts it scores, and of the conversations that it compares files on (worker/judge.py), none longer than a context
-JUDGE_BYTES, JUDGED_BYTES, JUDGED_ROWS, JUDGED_TALKS, JUDGED_TOKENS = 380 * MIB, 2.0, 2900, 6, 1024
+#: judge: llama.cpp and the tokenizer's own process; the f16 file; rows of the vocabulary in float32: of the neutral
+#: text, and for every token of a conversation those it is compared by and scored with (at most a context of them)
+JUDGE_BYTES, JUDGED_BYTES, JUDGED_ROWS, JUDGED_PER_TOKEN, JUDGED_TOKENS = 380 * MIB, 2.0, 2700, 9, 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ def export_peak_bytes(sizes: Sizes) -> int:
 
 def judge_peak_bytes(sizes: Sizes, length: int) -> int:
     """Peak of comparing the quantised files with their reference, on conversations of so many tokens."""
-    rows = JUDGED_ROWS + JUDGED_TALKS * min(length, JUDGED_TOKENS)
+    rows = JUDGED_ROWS + JUDGED_PER_TOKEN * min(length, JUDGED_TOKENS)
     return JUDGE_BYTES + int(JUDGED_BYTES * sizes.parameters) + rows * sizes.vocabulary * 4
 
 

@@ -12,6 +12,8 @@ intermediates: the judge removes them when it has chosen.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from reactord.worker import quantise
 from reactord.worker.base import file_sha256, open_base
 from reactord.worker.context import Context, Facts, peak_rss_mb, require_space
 from reactord.worker.gguf_file import VERSION, GgufFile
-from reactord.worker.gguf_llama import Adapter, Weights, write_adapter, write_f16
+from reactord.worker.gguf_llama import Adapter, Shape, Weights, write_adapter, write_f16
 
 
 def run(context: Context) -> Facts:
@@ -34,22 +36,21 @@ def run(context: Context) -> Facts:
     total = 2 + len(quantise.LADDER)
     files: list[dict[str, Any]] = []
 
-    weights, adapter = Weights(trained if spec.hyper.full else base.hf), None
-    if not spec.hyper.full:
+    adapter = None if spec.hyper.full else Adapter(trained)
+    if adapter:
         context.done("writing the adapter", 0, total, "files")
-        adapter, adapter_path = Adapter(trained), work.artifacts / "adapter.gguf"
-        scratch = durable.temporary_beside(adapter_path)
-        write_adapter(scratch, adapter, weights.shape, title)
-        _publish(scratch, adapter_path)
-        files.append(_facts("adapter", adapter_path, None))
+        path = work.artifacts / "adapter.gguf"
+        _publish(path, partial(write_adapter, adapter=adapter, shape=Shape.of(base.hf), title=title))
+        files.append(_facts("adapter", path, None))
 
     context.done("merging", 1, total, "files")
-    f16_path = work.artifacts / "f16.gguf"
-    scratch = durable.temporary_beside(f16_path)
-    base_f16 = GgufFile(base.f16)
-    write_f16(scratch, base_f16.entries, weights, adapter, title)
-    _publish(scratch, f16_path)
+    f16_path, base_f16 = work.artifacts / "f16.gguf", GgufFile(base.f16)
 
+    def merge(path: Path) -> None:
+        weights = Weights(base.hf if adapter else trained)  # mapped no longer than this takes
+        write_f16(path, base_f16.entries, weights, adapter, title)
+
+    _publish(f16_path, merge)
     tuned = GgufFile(f16_path)
     files.append(_facts("f16", f16_path, quantise.survival(base_f16, tuned, tuned)))
     for i, kind in enumerate(quantise.LADDER):
@@ -61,7 +62,10 @@ def run(context: Context) -> Facts:
     return {"files": files, "gguf_version": VERSION, "peak_rss_mb": peak_rss_mb()}
 
 
-def _publish(scratch: Path, target: Path) -> None:
+def _publish(target: Path, write: Callable[[Path], None]) -> None:
+    """Have a file written under a scratch name, and appear when it is complete."""
+    scratch = durable.temporary_beside(target)
+    write(scratch)
     durable.sync_file(scratch)
     durable.move(scratch, target)
 
