@@ -143,8 +143,8 @@ async def test_who_waits_longest_makes_room_for_who_comes(house, monkeypatch):
 
 @pytest.mark.parametrize(
     ("soft", "hard", "asked", "room"),
-    [(256, 10_000, 1456, 1200), (256, 1000, 1000, 744), (256, 256, 256, 64), (4096, 4096, None, 3840),
-     (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None, 1200), (256, resource.RLIM_INFINITY, 1456, 1200)],
+    [(256, 10_000, 1712, 1200), (256, 1000, 1000, 488), (256, 256, 256, 128), (4096, 4096, None, 3584),
+     (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None, 1200), (256, resource.RLIM_INFINITY, 1712, 1200)],
 )  # fmt: skip
 def test_a_system_that_gives_few_descriptors_is_asked_for_more(monkeypatch, soft, hard, asked, room):
     limits, wanted = [(soft, hard)], []

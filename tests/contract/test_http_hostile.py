@@ -239,14 +239,14 @@ async def test_every_method_on_every_path_is_answered_in_our_words(house, path):
     target = path.replace("{", "").replace("}", "")
     here = [route for route in ROUTES if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", route.path), target)]
     allowed = {route.method for route in here}
-    if any(route.method == "GET" and route.media == "application/json" for route in here):
+    if any(route.method == "GET" and route.media == "application/json" and not route.upgrades for route in here):
         allowed.add("HEAD")
     async with under_attack(house) as at:
         for method in METHODS:
             head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
             async with line_to(at.port) as line:
                 await line.send(head.encode())
-                raw = await line.everything()
+                raw = await (line.reader.readline() if method in allowed else line.everything())  # a stream never ends
             status = int(raw[9:12])
             if method in allowed:
                 assert status != 405

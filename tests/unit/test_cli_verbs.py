@@ -186,7 +186,8 @@ def test_the_ledger_shows_both_sides_of_the_law(house, run):
     assert out.splitlines()[-1] == "balanced"
     said = json.loads(run("ledger", "--json")[1])
     assert set(said) == {
-        "schema_version", "received", "pending", "in_datasets", "held_out", "rejected", "duplicates", "balanced", "mended",
+        "schema_version", "received", "pending", "in_datasets", "held_out", "rejected", "duplicates", "balanced",
+        "mended",
     }  # fmt: skip
     assert (said["received"], said["pending"], said["balanced"]) == (5, 3, True)
 
