@@ -17,7 +17,7 @@ from reactord.ledger.state import Job, State
 from reactord.settings import Settings
 
 #: by whom a job is asked for; those that are born by themselves have thresholds of their own
-ASKED = ("http", "cli", "command")
+ASKED = ("http", "cli", "command", "runner")
 HOUR_S = 3600.0
 #: a count that grows is told again so often: each telling is an event
 TELL_EVERY_S = 10.0

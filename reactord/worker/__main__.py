@@ -28,6 +28,7 @@ from reactord.workdir import EXIT_STOPPED, STAGES, Stage, WorkDir, boot_id
 from reactord.worker import team
 from reactord.worker.context import Context, Facts, peak_rss_mb
 from reactord.worker.limits import keep_to
+from reactord.worker.politeness import step_back
 from reactord.worker.stopping import StopSignal, die_with
 
 EXIT_FAILED = 1
@@ -36,8 +37,6 @@ EXIT_FAILED = 1
 KERNELS = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128"}
 #: a process that lost another one leaves after it, so that it is seen who was first
 LAST_S = 1.0
-#: Prime, the user and the daemon go first: a worker takes the time that they leave
-NICENESS = 10
 #: how torch, safetensors, mmap and their C libraries say it, whatever class of error they raise
 OUT_OF_MEMORY = (
     "unable to mmap", "can't allocate memory", "cannot allocate memory", "not enough memory",
@@ -113,7 +112,7 @@ def take_up(work: WorkDir, stage: Stage) -> bool:
     for descriptor in (1, 2):
         os.dup2(log, descriptor)
     say_who_works(work, stage)
-    os.nice(NICENESS)
+    step_back()
     return True
 
 
