@@ -22,9 +22,9 @@ from reactord.home import Home
 from reactord.jobs.correction import first_margin
 from reactord.jobs.launching import cloud_of
 from reactord.jobs.negotiating import Decision, Request, Snapshot, negotiate, spare_bytes
-from reactord.jobs.placing import Limits, Placement, Question, place
 from reactord.jobs.planning import Plan, Work, factors_of, history_of, plans
 from reactord.jobs.surveying import Heard, asked, bounds_of, hyper_of, policy_of, survey, work_of
+from reactord.jobs.where import Limits, Placement, Question, decide
 from reactord.jobspec import recipe_names
 from reactord.ledger.peaks import KEPT
 from reactord.ledger.state import Job, State
@@ -47,7 +47,7 @@ def command(home: Home, options: argparse.Namespace) -> int:
     found = plans(work, history, bounds_of(settings, only_batch=only_batch))
     snapshot, policy = survey(home, now, heard=Heard(asked(home, now))), policy_of(settings)
     decision = negotiate(snapshot, Request(found, policy, now, waited_s, cloud_of()))
-    placement = place(
+    placement = decide(
         Question(
             size_mb=_size_mb(work),
             here=decision,

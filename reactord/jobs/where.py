@@ -53,7 +53,7 @@ class Placement:
     reasons: Sequence[str]
 
 
-def place(question: Question, limits: Limits) -> Placement:
+def decide(question: Question, limits: Limits) -> Placement:
     """Decide."""
     wishes = [*_by_memory(question.here), *_by_size(question.size_mb, limits), *_by_deadline(question)]
     wanting = [why for best, why in wishes if best == "cloud"]

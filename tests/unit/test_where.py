@@ -5,8 +5,8 @@ import itertools
 import pytest
 
 from reactord.jobs.negotiating import Grant, Refuse, Shrink, Wait
-from reactord.jobs.placing import Cloud, Limits, Question, place
 from reactord.jobs.planning import Plan
+from reactord.jobs.where import Cloud, Limits, Question, decide
 from reactord.jobspec import Hyper
 
 LIMITS = Limits(local_max_mb=16_384, cloud_min_mb=4096)
@@ -48,7 +48,7 @@ HOUR = 3600.0
     ],
 )  # fmt: skip
 def test_size_memory_deadline_and_cost_decide_and_say_so(question, where, best, says):
-    placement = place(question, LIMITS)
+    placement = decide(question, LIMITS)
 
     assert (placement.where, placement.best) == (where, best), placement.reasons
     assert says in "\n".join(placement.reasons)
@@ -58,7 +58,7 @@ def test_every_answer_has_a_reason_and_goes_only_where_something_is():
     for size, here, seconds, deadline, usd, cloud in itertools.product(
         (None, 1, 8000, 1e6), (FITS, SMALLER, WAITS, NEVER), (None, 60.0, 1e6), (None, 600.0), (None, 1.0), (None, GCP)
     ):
-        placement = place(Question(size, here, seconds, deadline, usd, cloud), LIMITS)
+        placement = decide(Question(size, here, seconds, deadline, usd, cloud), LIMITS)
 
         assert placement.reasons
         assert placement.where in ("local", "nowhere", *((cloud.name,) if cloud else ()))
