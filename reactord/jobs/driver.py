@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from reactord.errors import EnvironmentTrouble
-from reactord.jobs import admitting, deploying, exporting, needing, reserving, tidying, training
+from reactord.jobs import admitting, deploying, exporting, reserving, tidying, training
 from reactord.jobs.attempts import Cause
 from reactord.jobs.births import Births
 from reactord.jobs.machine import FencedOff, IllegalTransition
@@ -182,7 +182,8 @@ class Driver:
             self._ended(job_id, self._driven.pop(job_id))
         now = self.services.clock()
         self.births.go_on(self.services.store.live_jobs(), now)
-        lacking = self._see_to_data(now)
+        idle = [job for job in self.services.store.live_jobs() if job.id not in {*self._stops, *self._driven}]
+        lacking = admitting.without_data(self.services, idle, now, self._fire)
         while chosen := self._next(now, lacking):
             task = asyncio.create_task(self._drive(chosen), name=chosen.id)
             self._driven[chosen.id] = task
@@ -203,27 +204,6 @@ class Driver:
             trigger = ON_SHUTDOWN.get(State(job.state))
             if trigger and job.id not in self._stops and time_is_up(job.facts, now):
                 self._stop_work(job.id, self.births.leave(job, trigger, now))
-
-    def _see_to_data(self, now: float) -> set[str]:
-        """The queued jobs whose data is not there: they learn why, and are let go when it never will be."""
-        found: set[str] = set()
-        inbox, store = self.services.inbox, self.services.store
-        counted = inbox.intake.fresh_after >= inbox.looked_upto  # else the ingest thread is about to count anew
-        for job in store.live_jobs():
-            if job.state != State.QUEUED or job.id in self._stops or job.id in self._driven:
-                continue
-            fresh = inbox.intake.fresh if counted else 0
-            lack = needing.lacks(job, self.services.settings, fresh, store, now)
-            if not counted:
-                pass
-            elif lack and lack.final:
-                self._fire(job, Next("skip", lack.words, {"lacks": None}))
-            elif needing.is_news(job, lack, now):
-                words = lack and lack.words
-                self.services.machine.learn(job, now, because=words or "its data is there", lacks=words)
-            if lack:
-                found.add(job.id)
-        return found
 
     def _next(self, now: float, lacking: Collection[str]) -> Job | None:
         """A job that was told to stop goes first: it only has to be buried."""
