@@ -23,6 +23,7 @@ from reactord.home import Home
 from reactord.http.sidecar import Sidecar
 from reactord.ipc.inbox import Inbox
 from reactord.jobs.driver import Driver
+from reactord.jobs.leasing import Leasing
 from reactord.jobs.machine import JobMachine
 from reactord.jobs.slot import Slot
 from reactord.jobs.stages import Services
@@ -56,7 +57,9 @@ class Server:
             await asyncio.sleep(0.01)
         self.store = Store(self.home.state_db)
         slot = Slot(self.home.locks, time.time)
-        services = Services(self.home, settings, self.store, JobMachine(self.store), self.inbox, slot, time.time)
+        leasing = Leasing(self.home, self.store, time.time)
+        machine = JobMachine(self.store)
+        services = Services(self.home, settings, self.store, machine, self.inbox, slot, leasing, time.time)
         driver = Driver(services, public.moved)
         public.ready(services, driver)
         self.sidecar.ready(services, driver)

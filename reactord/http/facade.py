@@ -41,6 +41,16 @@ class Facade(Protocol):
         """Jobs, models and events, to be read; only while ready."""
         ...
 
+    @property
+    def phase(self) -> str:
+        """As in the pulse, at no cost: it is asked with every request."""
+        ...
+
+    @property
+    def draining(self) -> str | None:
+        """The same."""
+        ...
+
     def clock(self) -> float:
         """Epoch seconds."""
         ...

@@ -13,6 +13,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -102,10 +103,11 @@ def hint_of(words: str) -> str:
 
 
 @web.middleware
-async def errors_are_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every refusal is a JSON object; a bug is logged, and nothing of it is shown."""
+async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Nobody gets in who may not. Every refusal is a JSON object; a bug is logged, and nothing of it is shown."""
     try:
-        return await handler(request)
+        refused = _refusal(request)
+        return await handler(request) if refused is None else refused
     except web.HTTPException as refusal:
         words = WORDS_OF.get(refusal.status, f"{refusal.reason}; correct the request and send it again")
         allowed = {"Allow": refusal.headers["Allow"]} if "Allow" in refusal.headers else {}
@@ -118,9 +120,8 @@ async def errors_are_json(request: web.Request, handler: Handler) -> web.StreamR
         return refuse(500, "this is a bug in reactord; see `reactord logs`")
 
 
-@web.middleware
-async def from_whom_we_know(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse what a web page could have sent, and what comes from elsewhere without the token."""
+def _refusal(request: web.Request) -> web.Response | None:
+    """Of what a web page could have sent, and of what comes from elsewhere without the token."""
     door = door_of(request.get_extra_info("sockname"))
     if door == "foreign" and not _knows_the_token(request):
         return refuse(401, f"this address needs the token; {HOW_TO_SEND_IT}", **{"WWW-Authenticate": "Bearer"})
@@ -133,7 +134,7 @@ async def from_whom_we_know(request: web.Request, handler: Handler) -> web.Strea
             return refuse(415, "the body must be JSON; send it with Content-Type: application/json")
         if request.headers.get("Content-Encoding", "").lower() not in ENCODINGS:
             return refuse(415, "this Content-Encoding is not read; send gzip, or no encoding")
-    return await handler(request)
+    return None
 
 
 def _is_of_a_page(request: web.Request) -> bool:
@@ -155,12 +156,15 @@ def _knows_the_token(request: web.Request) -> bool:
 
 def _misdirected(request: web.Request) -> web.Response | None:
     """The refusal of a request that was meant for another host: a rebound name looks like that."""
-    port = str(request.get_extra_info("sockname")[1])  # an alias has its own
+    port = request.get_extra_info("sockname")[1]  # an alias has its own
     named = request.headers.get("Host", "")
     if not request.raw_path.startswith(("/", "*")):  # the absolute form, which counts more (RFC 9112, 3.2.2)
         absolute = ABSOLUTE.match(request.raw_path)
         named = absolute[1] if absolute else ""
+    return None if _is_ours(named, port) else refuse(421, f"this Host is not ours; ask 127.0.0.1:{port}")
+
+
+@lru_cache(maxsize=64)
+def _is_ours(named: str, port: int) -> bool:
     host = LOOPBACK.fullmatch(named)
-    if host is None or host["port"] not in (None, port):
-        return refuse(421, f"this Host is not ours; ask 127.0.0.1:{port}")
-    return None
+    return host is not None and host["port"] in (None, str(port))

@@ -86,10 +86,9 @@ async def _serve(route: Route, request: web.Request) -> web.StreamResponse:
     if not route.always:
         if request.app[CROWD].is_full:
             return refuse(503, f"too much is going on; ask again in {RETRY_AFTER_S} s")
-        pulse = facade.pulse()
-        if pulse.phase != "ready":
-            return refuse(503, f"reactord is {pulse.phase}; ask again in {RETRY_AFTER_S} s")
-        if route.method == "POST" and pulse.draining and not route.leaving:
+        if (phase := facade.phase) != "ready":
+            return refuse(503, f"reactord is {phase}; ask again in {RETRY_AFTER_S} s")
+        if route.method == "POST" and facade.draining and not route.leaving:
             return refuse(503, "reactord is leaving and takes nothing more; send it again after its next start")
     if route.costs and (wait_s := request.app[LIMITS].wait_s()):
         return refuse(429, f"too many submissions; ask again in {wait_s} s", **{"Retry-After": str(wait_s)})

@@ -81,10 +81,20 @@ class Sidecar:
             await self._listening.stop()
 
     # -- the facade ----------------------------------------------------------------------------------------------------
+    @property
+    def phase(self) -> str:
+        if self._services is not None:
+            return "ready"
+        return "stopping" if self._public.phase == "stopping" else "starting"
+
+    @property
+    def draining(self) -> str | None:
+        return self._drain
+
     def pulse(self) -> Pulse:
-        troubles, phase = tuple(self._public.troubles()), self._public.phase
+        troubles = tuple(self._public.troubles())
         if self._services is None:
-            return Pulse("stopping" if phase == "stopping" else "starting", troubles, draining=self._drain)
+            return Pulse(self.phase, troubles, draining=self._drain)
         try:
             active, queued = self._count(self._services.store)
         except sqlite3.Error as trouble:  # a broken disk must not make us look dead
