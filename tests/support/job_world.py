@@ -151,6 +151,10 @@ class World:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait_for(self.task, PATIENCE_S)
 
+    async def close(self) -> None:
+        await self.stop()
+        self.store.close()
+
     async def restart(self) -> None:
         """The next daemon on the same home; the one before was stopped, or just vanished."""
         self.store.close()
