@@ -193,7 +193,7 @@ async def test_all_of_them_listen_on_the_loopback_only_and_are_weighed_together(
 
 
 # -- killed, asked to leave, paused ------------------------------------------------------------------------------------
-@pytest.mark.parametrize("victim", ["leader", "rank 0", "rank 1"])
+@pytest.mark.parametrize("victim", ["leader", "rank 1"])
 async def test_whoever_of_them_is_killed_the_attempt_ends_soon_and_the_next_one_goes_on_bit_for_bit(
     prepared, undisturbed, victim, monkeypatch
 ):
@@ -300,7 +300,7 @@ async def test_short_of_memory_they_pause_at_the_same_checkpoint_and_go_on_toget
     assert result(work) == result(undisturbed)
 
 
-@pytest.mark.parametrize("processes", [1, 4])
+@pytest.mark.parametrize("processes", [1])
 async def test_another_number_of_processes_does_not_go_on_from_there_and_says_so(undisturbed, processes):
     work = twin(undisturbed, f"as-{processes}", processes=processes)
     (work.root / "outcome-train.json").unlink()

@@ -28,7 +28,7 @@ def door(fast_dir):
 def _no_descriptor_is_left_open():
     before = len(list(DESCRIPTORS.iterdir()))
     yield
-    assert len(list(DESCRIPTORS.iterdir())) == before
+    assert len(list(DESCRIPTORS.iterdir())) <= before  # fewer, when what another test left is collected
 
 
 def _held(door, **content):
