@@ -17,7 +17,7 @@ def begin(write: Callable[[], object]) -> threading.Thread:
         try:
             if "lease" in waits_in.read_text():
                 break
-        except FileNotFoundError:
-            break  # it is done
+        except (FileNotFoundError, ProcessLookupError):
+            break  # it is done, before the file was opened or while it was read
         time.sleep(0.001)
     return thread
