@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import abstractmethod
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Generic, TypeVar
@@ -39,19 +40,21 @@ class Stream(web.StreamResponse, Generic[T]):
         self._streams, self._transport = streams, transport
         streams.check()
 
+    @abstractmethod
     async def join(self) -> Outbox[T] | None:
         """Tell what the client asks for of the past, and queue for what comes. None: that was all."""
-        raise NotImplementedError
 
+    @abstractmethod
     def leave(self) -> None:
         """Whatever happened: queue no more."""
-        raise NotImplementedError
 
+    @abstractmethod
     def form(self, items: list[T]) -> bytes:
-        raise NotImplementedError
+        """Several updates, as this client reads them."""
 
+    @abstractmethod
     def lost(self, gap: Gap, then: T) -> bytes:
-        raise NotImplementedError
+        """That some were lost, before the next one is told."""
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Tell until it is over; then end the answer."""
