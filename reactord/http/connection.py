@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from aiohttp import web
 
 from reactord.http.guards import refuse
+from reactord.http.peers import is_one_of_us
+from reactord.http.sockets import Door, door_of
 
 #: for one whole request head, from the connection or its first byte on; aiohttp itself would wait for ever
 HEAD_S = 10.0
@@ -47,10 +49,11 @@ class Alarm:
 class Connection(web.RequestHandler):
     """One of aiohttp's connections, with an end to every wait, and words for what is no HTTP."""
 
-    __slots__ = ("_head", "_take")
+    __slots__ = ("_head", "_take", "door")
 
     def __init__(self, server: web.Server) -> None:
         self._head, self._take = Alarm(self._give_up), Alarm(self._give_up)
+        self.door: Door = "foreign"  # until it is known
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -74,6 +77,10 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        ours, theirs = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+        self.door = door_of(ours)
+        if self.door == "loopback" and not is_one_of_us(ours, theirs):
+            self.door = "foreign"
         self._head.set(HEAD_S)
 
     def data_received(self, data: bytes) -> None:

@@ -1,8 +1,9 @@
 """Who may ask, and what does a refusal look like?
 
 A port on the loopback is open to every web page in the user's browser: the Host header stops DNS rebinding, the Origin
-header and the content type stop forged forms. Other programs of this machine are welcome, with or without a Bearer
-token: nine of ten Body clients cannot send one (contract/body.md 0.6). Who comes to another address must know ours.
+header and the content type stop forged forms. Other programs of our user are welcome, with or without a Bearer token:
+nine of ten Body clients cannot send one (contract/body.md 0.6). Who comes to another address, or is another user of
+this machine, must know ours.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -21,9 +23,11 @@ from aiohttp.typedefs import Handler
 from reactord.errors import BadInput, EnvironmentTrouble
 from reactord.http.facade import Facade
 from reactord.http.refusals import Conflict, Forbidden, NotThere, TooLarge
-from reactord.http.sockets import door_of
 from reactord.http.views import encode
 from reactord.jobs.machine import IllegalTransition
+
+if TYPE_CHECKING:
+    from reactord.http.connection import Connection
 
 log = logging.getLogger("reactord.http")
 
@@ -39,6 +43,7 @@ ENCODINGS = ("", "identity", "gzip", "deflate")
 BURST, PER_S = 60, 5.0
 #: what browsers say of a request that no other page has caused; other programs say nothing
 FROM_NO_OTHER_PAGE = ("none", "same-origin")
+WHO_NEEDS_IT = "only the user who runs reactord comes in without the token, and only on this machine"
 HOW_TO_SEND_IT = "send `Authorization: Bearer` and what is in reactor/http.token of the daemon's home"
 #: what aiohttp refuses by itself
 WORDS_OF = {
@@ -122,9 +127,9 @@ async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _refusal(request: web.Request) -> web.Response | None:
     """Of what a web page could have sent, and of what comes from elsewhere without the token."""
-    door = door_of(request.get_extra_info("sockname"))
+    door = cast("Connection", request.protocol).door
     if door == "foreign" and not _knows_the_token(request):
-        return refuse(401, f"this address needs the token; {HOW_TO_SEND_IT}", **{"WWW-Authenticate": "Bearer"})
+        return refuse(401, f"{WHO_NEEDS_IT}; {HOW_TO_SEND_IT}", **{"WWW-Authenticate": "Bearer"})
     if door == "loopback" and (refusal := _misdirected(request)):
         return refusal
     if _is_of_a_page(request):
