@@ -129,6 +129,7 @@ async def _empty() -> web.AppRunner:
 
     app = web.Application()
     app.router.add_get("/", nothing)
+    app.router.add_get("/a/b/c/{id}", nothing)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -10,7 +10,7 @@ from reactord.http.answers import ANSWERS, Answers
 from reactord.http.bodies import LARGE, MAX_LARGE
 from reactord.http.connection import CROWD, Crowd
 from reactord.http.facade import Facade
-from reactord.http.guards import FACADE, LIMITS, Limits, guarded
+from reactord.http.guards import FACADE, LIMITS, Limits
 from reactord.http.routes.lifecycle import PROOFS
 from reactord.http.stream import STREAMS, Streams
 from reactord.http.table import ROUTES
@@ -22,7 +22,7 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 
 def build(facade: Facade) -> web.Application:
     """The application. It answers /health before `facade` is ready, and everything else afterwards."""
-    app = web.Application(middlewares=[guarded], client_max_size=MAX_BODY_BYTES)
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
     app[FACADE], app[LIMITS], app[STREAMS] = facade, Limits(), Streams(facade)
     app[ANSWERS], app[CROWD], app[LARGE] = Answers(), Crowd(), asyncio.Semaphore(MAX_LARGE)
     app[PROOFS] = Proofs()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 
 from aiohttp import web
 
-from reactord.http.guards import refuse
+from reactord.http.guards import refuse, unrouted
 from reactord.http.peers import is_one_of_us
 from reactord.http.sockets import Door, door_of
 
@@ -49,11 +49,12 @@ class Alarm:
 class Connection(web.RequestHandler):
     """One of aiohttp's connections, with an end to every wait, and words for what is no HTTP."""
 
-    __slots__ = ("_head", "_take", "door")
+    __slots__ = ("_head", "_take", "admitted", "door")
 
     def __init__(self, server: web.Server) -> None:
         self._head, self._take = Alarm(self._give_up), Alarm(self._give_up)
         self.door: Door = "foreign"  # until it is known
+        self.admitted: object = None  # the headers with which it may read (guards.py)
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -104,13 +105,13 @@ class Connection(web.RequestHandler):
         self._take.put_off()
         super().connection_lost(exc)
 
-    async def finish_response(
+    def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        """What is refused before our guards see it (an Expect that nobody knows) has our words, too."""
-        if isinstance(resp, web.HTTPException):
-            resp = refuse(resp.status, f"{resp.reason}; correct the request and send it again")
-        return await super().finish_response(request, resp, start_time)
+    ) -> Coroutine[None, None, tuple[web.StreamResponse, bool]]:
+        """What has no route (a path, a method, an Expect that nobody knows) meets the guards here."""
+        if type(resp) is not web.Response and isinstance(resp, web.HTTPException):  # the latter costs a microsecond
+            resp = unrouted(request, resp)
+        return super().finish_response(request, resp, start_time)
 
     def handle_error(
         self,

@@ -28,6 +28,7 @@ from reactord.jobs.machine import IllegalTransition
 
 if TYPE_CHECKING:
     from reactord.http.connection import Connection
+    from reactord.http.sockets import Door
 
 log = logging.getLogger("reactord.http")
 
@@ -107,16 +108,13 @@ def hint_of(words: str) -> str:
     return re.split(r"; |(?<=[.)]) (?=[A-Z])", words)[-1]
 
 
-@web.middleware
-async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def guarded(handler: Handler, request: web.Request) -> web.StreamResponse:
     """Nobody gets in who may not. Every refusal is a JSON object; a bug is logged, and nothing of it is shown."""
     try:
         refused = _refusal(request)
         return await handler(request) if refused is None else refused
     except web.HTTPException as refusal:
-        words = WORDS_OF.get(refusal.status, f"{refusal.reason}; correct the request and send it again")
-        allowed = {"Allow": refusal.headers["Allow"]} if "Allow" in refusal.headers else {}
-        return refuse(refusal.status, words, **allowed)
+        return _in_words(refusal)
     except tuple(kind for kind, _ in STATUS_OF) as trouble:
         status = next(status for kind, status in STATUS_OF if isinstance(trouble, kind))
         return refuse(status, str(trouble), getattr(trouble, "details", ()))
@@ -125,9 +123,30 @@ async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         return refuse(500, "this is a bug in reactord; see `reactord logs`")
 
 
+def unrouted(request: web.BaseRequest, refusal: web.HTTPException) -> web.Response:
+    """What is said of a request that no route has seen: first that it may not come in, if so."""
+    return (isinstance(request, web.Request) and _refusal(request)) or _in_words(refusal)
+
+
+def _in_words(refusal: web.HTTPException) -> web.Response:
+    words = WORDS_OF.get(refusal.status, f"{refusal.reason}; correct the request and send it again")
+    allowed = {"Allow": refusal.headers["Allow"]} if "Allow" in refusal.headers else {}
+    return refuse(refusal.status, words, **allowed)
+
+
 def _refusal(request: web.Request) -> web.Response | None:
     """Of what a web page could have sent, and of what comes from elsewhere without the token."""
-    door = cast("Connection", request.protocol).door
+    connection = cast("Connection", request.protocol)
+    reads = request.method in READING and request.raw_path.startswith("/")
+    if reads and connection.admitted == request.raw_headers:  # who polls says the same again and again
+        return None
+    refused = _look_at(request, connection.door)
+    if reads and refused is None:
+        connection.admitted = request.raw_headers
+    return refused
+
+
+def _look_at(request: web.Request, door: Door) -> web.Response | None:
     if door == "foreign" and not _knows_the_token(request):
         return refuse(401, f"{WHO_NEEDS_IT}; {HOW_TO_SEND_IT}", **{"WWW-Authenticate": "Bearer"})
     if door == "loopback" and (refusal := _misdirected(request)):

@@ -95,7 +95,7 @@ class Inbox:
         self._taken = 0  # batches, ever
         self._unfinished = True  # claimed files may be left from before
         self._damaged = False  # the index must be made anew
-        self._behind = False  # the index lacks something that the journal has, and that is not staged either
+        self._behind = False  # something is journalled and not staged, as far as we know
 
     # -- from other threads ------------------------------------------------------------------------------------------
     def call(self, work: Callable[[], T]) -> Future[T]:
@@ -113,7 +113,8 @@ class Inbox:
         def take_in() -> int:
             said = FORMATS[format_name].said(raw, where := printable(name))
             self._flush()  # what waits for the index is not part of the answer
-            return self._commit(Batch([document(format_name, where, raw, said, at=self.clock())])) + self._flush()
+            self._commit(Batch([document(format_name, where, raw, said, at=self.clock())]))
+            return self._flush()
 
         return self.call(take_in)
 
@@ -229,7 +230,7 @@ class Inbox:
         try:
             if not self.intake.ready:
                 self.open()
-            if self._behind:
+            if self._lacks_something:
                 self._catch_up()
             self._answer_calls()
             if self.looked_upto > self.intake.fresh_after:
@@ -297,13 +298,15 @@ class Inbox:
         level = self._room.look()
         return self._lookers if level == "plenty" else self._lookers[:1] if level == "low" else ()
 
-    # -- commit ------------------------------------------------------------------------------------------------------
-    def _commit(self, batch: Batch) -> int:
-        """Journal, then remove: the order is the guarantee. The index follows, at the latest at the end of the turn.
+    @property
+    def _lacks_something(self) -> bool:
+        """Whether the index lacks something that the journal has, and that is not staged either."""
+        return self._behind or self.index.torn
 
-        Returns how many records were new, of those that it has entered already.
-        """
-        if self._behind:
+    # -- commit ------------------------------------------------------------------------------------------------------
+    def _commit(self, batch: Batch) -> None:
+        """Journal, then remove: the order is the guarantee. The index follows, at the latest at the end of the turn."""
+        if self._lacks_something:
             self._catch_up()
         self._behind = True  # until all that is journalled is staged
         places, end = self.journal.append(batch.entries)
@@ -311,11 +314,14 @@ class Inbox:
         self._behind = False
         self._taken += 1
         self._dispose_all(batch.claimed)
-        return self._flush() if full else 0
+        if full:
+            self._behind = True  # what cannot be entered is not staged any more
+            self.index.begin()
+            self._behind = False
 
     def _flush(self) -> int:
-        """Have the index enter what is staged. Returns how many records were new."""
-        if self._behind:
+        """Have the index enter what is staged. Returns how many records were new since the last time."""
+        if self._lacks_something:
             self._catch_up()
             return 0
         self._behind = True  # what could not be entered is not staged any more

@@ -9,12 +9,10 @@ Conservation: received = pending + train + holdout + rejected + duplicates, chec
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +20,11 @@ from reactord import durable
 from reactord.errors import Conservation
 from reactord.ledger import news
 from reactord.ledger.counts import HOLDOUT, REFUSED, REJECTED, TRAIN, Counts, counts, mended
+from reactord.ledger.entering import Applied, Beside, enter, last_seq
 from reactord.ledger.journal import Entry, Place, segment_path, segments
 from reactord.ledger.news import News
-from reactord.ledger.sqlite import insert, open_writer, set_aside, transaction
+from reactord.ledger.sqlite import open_writer, set_aside, transaction
 from reactord.ledger.staged import COMPACTED, OnRefused, Staged, entry_row
-
-log = logging.getLogger("reactord.ingest")
 
 #: raise it with every change of SCHEMA: an index of another shape is rebuilt from the journal
 SHAPE = 4
@@ -72,31 +69,32 @@ def _end_of(journal: Path) -> Place:
     return Place(number, path.stat().st_size if path.exists() else 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What a batch brought."""
-
-    new: int  # records and refusals that were not known before
-    fresh: int  # of them the records
-    last_seq: int
-    news: bool  # of our own work
-    pointed: bool  # files were named
-
-
 class Index:
     """The one writer of index.db."""
 
     def __init__(self, path: Path, on_refused: OnRefused) -> None:
         self.path, self.on_refused = path, on_refused
         _set_aside_if_of_another_shape(path)
-        self.db = open_writer(path, f"PRAGMA user_version={SHAPE}; {SCHEMA}", "NORMAL")
+        self._db = open_writer(path, f"PRAGMA user_version={SHAPE}; {SCHEMA}", "NORMAL")
+        self._beside = Beside(self._db)
         self._staged: Staged | None = None
-        self._news: list[News] = []  # of what is staged
+        self._last: int | None = None  # the number of the newest entry, those that are staged included
         self._news_from = news.beginning(self.db) or Place(1, 0)
-        self._end = Place(1, 0)  # how far into the journal what is staged reaches
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        """The database, with nothing under way in it. Raises, once, what kept rows from being entered."""
+        self._beside.wait()
+        return self._db
+
+    @property
+    def torn(self) -> bool:
+        """Whether rows were lost: `unstage`, and read again from the journal."""
+        return self._beside.failed
 
     def close(self) -> None:
-        self.db.close()
+        self._beside.close()
+        self._db.close()
 
     def cursor(self) -> Place:
         """How far into the journal this index has read."""
@@ -109,71 +107,44 @@ class Index:
         return self.flush()
 
     def stage(self, batch: Iterable[tuple[Place, Entry]], end: Place) -> bool:
-        """Read one journal batch; `flush` will enter it. True: it must do so before another one is read."""
+        """Read one journal batch. True: it has to be entered (`flush`), or begin to be (`begin`), before the next."""
         if self._staged is None:
-            last = self.db.execute("SELECT coalesce(max(id), 0) FROM entries").fetchone()[0]
-            self._staged, self._news = Staged(last, self.on_refused), []
+            self._staged = Staged(self._last_entry(), self.on_refused)
         staged, self._staged = self._staged, None  # what fails half way is not entered at all
         for place, entry in batch:
             before = len(staged.notices)
             staged.add(place, entry)
             if len(staged.notices) > before and place >= self._news_from:
-                self._news += news.found_at(place, staged.notices[before:])
-        self._staged, self._end = staged, end
+                staged.news += news.found_at(place, staged.notices[before:])
+        self._staged, self._last, staged.end = staged, staged.last, end
         return staged.full
+
+    def _last_entry(self) -> int:
+        if self._last is None:
+            self._last = int(self.db.execute("SELECT coalesce(max(id), 0) FROM entries").fetchone()[0])
+        return self._last
 
     def unstage(self) -> None:
         """Forget what is staged: it will be read again, from the journal."""
-        self._staged = None
+        self._beside.forget()
+        self._staged = self._last = None
+
+    def begin(self) -> None:
+        """Begin to enter what is staged, beside what comes next: `flush` tells what it brought. Raises like `flush`."""
+        staged, self._staged = self._staged, None
+        if staged is not None:
+            self._beside.begin(staged)
 
     def flush(self) -> Applied:
-        """Enter what is staged, all of it or nothing; when that fails, it has to be staged again."""
-        staged, self._staged = self._staged, None
-        if staged is None:
-            return Applied(0, 0, self._last_seq(), news=False, pointed=False)
-        gone = 0
-        with transaction(self.db):
-            insert(self.db, "INSERT INTO entries", staged.entries)
-            known = self._last_seq()
-            insert(self.db, "INSERT OR IGNORE INTO records(identity, entry, offset, length, item)", staged.records)
-            self.db.executemany(
-                f"UPDATE records SET fate = {REFUSED}, reason = ?"  # noqa: S608 - a constant
-                " WHERE identity = ? AND entry = ? AND offset = ? AND length = ? AND item = ?",
-                [(why, *row) for why, row in staged.refused],
-            )
-            self.db.executemany(  # with its own number, unless today's parsers find more in what came before it
-                "INSERT OR IGNORE INTO records(seq, identity, entry, reason, fate, offset, length, item)"
-                " VALUES (max(?, (SELECT coalesce(max(seq), 0) + 1 FROM records)),?,?,?,?,0,0,-1)",
-                staged.compacted,
-            )
-            fresh, new, last = self._after(known)
-            self._count("received", staged.received)
-            self._count("duplicates", staged.received - new)
-            self.db.executemany("INSERT OR REPLACE INTO tails VALUES (?,?)", staged.tails.items())
-            self.db.executemany("INSERT OR REPLACE INTO claims VALUES (?,?)", staged.claims.items())
-            self.db.executemany("INSERT OR IGNORE INTO pointers VALUES (?)", staged.pointers)
-            if self._news:
-                gone = news.enter(self.db, self._news)
-            self.db.execute("INSERT OR REPLACE INTO cursor VALUES (1, ?, ?)", (self._end.segment, self._end.offset))
-        if gone:
-            log.warning("%d news of our own work go untold: only the newest %d wait. `reactord status` says what holds"
-                        " the jobs up", gone, news.MAX_WAITING)  # fmt: skip
-        return Applied(new, fresh, last, bool(self._news), bool(staged.pointers))
+        """Enter what is staged, all of it or nothing; when that fails, it has to be staged again.
 
-    def _after(self, seq: int) -> tuple[int, int, int]:
-        """(pending records, all records newer than `seq`, the newest)."""
-        query = "SELECT total(fate = 0), count(*), coalesce(max(seq), ?) FROM records WHERE seq > ?"
-        fresh, new, last = self.db.execute(query, (seq, seq)).fetchone()
-        return int(fresh), new, last
-
-    def _last_seq(self) -> int:
-        return int(self.db.execute("SELECT coalesce(max(seq), 0) FROM records").fetchone()[0])
-
-    def _count(self, name: str, n: int) -> None:
-        if n:
-            self.db.execute(
-                "INSERT INTO counters VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET n = n + excluded.n", (name, n)
-            )
+        Returns what was brought since the last time. Raises what kept earlier rows from being entered, too.
+        """
+        brought, staged, self._staged = self._beside.take(), self._staged, None
+        if staged is not None:
+            applied = enter(self._db, staged)
+            return applied if brought is None else brought + applied
+        return brought or Applied(last_seq=last_seq(self._db))
 
     # -- news --------------------------------------------------------------------------------------------------------
     def begin_news(self, journal: Path) -> None:
@@ -213,7 +184,7 @@ class Index:
         """
         edges = "SELECT id FROM entries WHERE segment = ? ORDER BY id"
         first, last = (self.db.execute(f"{edges} {way} LIMIT 1", (segment,)).fetchone()[0] for way in ("ASC", "DESC"))
-        numbers = range(1, self._last_seq() + 1)
+        numbers = range(1, last_seq(self.db) + 1)
         return bisect_left(numbers, first, key=self._entry_of) + 1, bisect_right(numbers, last, key=self._entry_of)
 
     def _entry_of(self, seq: int) -> int:
@@ -314,4 +285,4 @@ class Index:
     def fresh(self, after: int) -> tuple[int, int]:
         """(pending records newer than `after`, the newest record): what a trigger needs, cheaply."""
         n = self.db.execute("SELECT count(*) FROM records WHERE fate = 0 AND seq > ?", (after,)).fetchone()[0]
-        return n, self._last_seq()
+        return n, last_seq(self.db)

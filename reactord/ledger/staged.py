@@ -20,6 +20,7 @@ from reactord.formats import FORMATS, Format, Mended, Notice, Pointer, Refusal, 
 from reactord.formats.records import content_identity
 from reactord.ledger.counts import PENDING, REFUSED
 from reactord.ledger.journal import Entry, Place
+from reactord.ledger.news import News
 
 #: as many at once
 ROWS = 20_000
@@ -65,6 +66,8 @@ class Staged:
     claims: dict[str, str | None] = field(default_factory=dict)
     pointers: list[tuple[str]] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
+    news: list[News] = field(default_factory=list)  # those of them that nobody was told of yet
+    end: Place = field(default_factory=lambda: Place(1, 0))  # how far into the journal the rows reach
     received: int = 0
     _mended: Counter[str] = field(default_factory=Counter)  # in the entry that is being read
 

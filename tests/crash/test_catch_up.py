@@ -14,6 +14,8 @@ from support.ledgers import check, line
 from reactord.ipc import batch as batch_module
 from reactord.ipc import inbox as inbox_module
 from reactord.ipc.inbox import Inbox
+from reactord.ledger import entering as entering_module
+from reactord.ledger import index as index_module
 from reactord.ledger import staged as staged_module
 from reactord.ledger.index import Index
 
@@ -21,18 +23,20 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 
 
 def _refuse(monkeypatch, step, nth=1):
-    """The index refuses its n-th `step`, as on a full disk, and takes every other one; those that do nothing pass."""
-    real, done = getattr(Index, step), []
+    """The index refuses its n-th `step`, as on a full disk, and takes every other one: `stage`, or `enter` of rows."""
+    places = (Index,) if step == "stage" else (index_module, entering_module)
+    real, done = getattr(places[0], step), []
 
-    def refusing(self, *arguments):
-        if step == "stage" or self._staged is not None:
-            done.append(step)
-            if len(done) == nth:
-                self.unstage()
-                raise sqlite3.OperationalError("database or disk is full")
-        return real(self, *arguments)
+    def refusing(*arguments):
+        done.append(step)
+        if len(done) == nth:
+            if step == "stage":
+                arguments[0].unstage()
+            raise sqlite3.OperationalError("database or disk is full")
+        return real(*arguments)
 
-    monkeypatch.setattr(Index, step, refusing)
+    for place in places:
+        monkeypatch.setattr(place, step, refusing)
 
 
 @pytest.fixture
@@ -45,7 +49,7 @@ def opened(home, monkeypatch):
     made.close()
 
 
-@pytest.fixture(params=["stage", "flush"])
+@pytest.fixture(params=["stage", "enter"])
 def inbox(opened, request, monkeypatch):
     """Its index refuses the next batch."""
     _refuse(monkeypatch, request.param)
@@ -104,7 +108,7 @@ def test_lines_are_not_read_twice_when_they_come_in_late(inbox, home):
     assert (counts.received, counts.pending, counts.duplicates) == (2, 2, 0)
 
 
-@pytest.mark.parametrize(("step", "nth"), [*(("stage", n) for n in range(1, 8)), *(("flush", n) for n in range(1, 4))])
+@pytest.mark.parametrize(("step", "nth"), [*(("stage", n) for n in range(1, 8)), *(("enter", n) for n in range(1, 4))])
 def test_of_many_batches_that_wait_together_none_is_lost_whichever_the_index_refuses(
     opened, home, monkeypatch, step, nth
 ):
@@ -145,7 +149,7 @@ def test_a_batch_that_is_refused_in_the_middle_of_catching_up_is_not_forgotten(o
     monkeypatch.setattr(batch_module, "BATCH_FILES", 1)
     for n in range(3):
         _drop(home, f"experiences_{n}.json", [{"n": n}])
-    _refuse(monkeypatch, "flush")
+    _refuse(monkeypatch, "enter")
     opened.turn()
     assert opened.intake.trouble
     monkeypatch.setattr(staged_module, "ROWS", 1)  # what waits is entered in three parts now

@@ -1,7 +1,8 @@
 """How do supervisors agree with us, and have us leave? (contract/lifecycle.md 1 and 2, contract/body.md 1.9)
 
 Who may drain us: with a secret in our environment only who proves that they know it. Without one there is nothing to
-prove, and a program of our user that could ask could as well send a signal. A session that is not ours is refused either way.
+prove, and a program of our user that could ask could as well send a signal. A session that is not ours is refused
+either way.
 """
 
 from __future__ import annotations
