@@ -54,8 +54,9 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Files side by side, in their order: the long ones come before the short ones
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 bench: install
 	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
