@@ -24,6 +24,11 @@ class Pulse:
     pending_experiences: int = 0  # records that no dataset has looked at
     draining: str | None = None  # the id of the drain, while no new work is admitted
 
+    @property
+    def told(self) -> str:
+        """The phase as everybody is told: who leaves is not ready, although it still answers."""
+        return "draining" if self.draining and self.phase == "ready" else self.phase
+
 
 class Facade(Protocol):
     """The daemon as the routes see it. What says so may be asked only while it is ready: else EnvironmentTrouble."""

@@ -163,7 +163,7 @@ async def trinity_state(ask: Ask) -> dict[str, Any]:
     pulse = ask.facade.pulse()
     return {
         "component": "reactor_core",
-        "status": "ready" if pulse.phase == "ready" else pulse.phase,
+        "status": pulse.told,
         "timestamp": now,
         "updated_at": local_iso(now),
         "active_jobs": pulse.active_jobs,

@@ -50,9 +50,10 @@ async def status(ask: Ask) -> dict[str, Any]:
     """For a client that wants one number, and for people."""
     facade = ask.facade
     pulse, deployed = facade.pulse(), facade.state.deployed()
+    well = "degraded" if pulse.troubles else "healthy"
     return {
-        "status": "degraded" if pulse.troubles else "healthy",
-        "phase": pulse.phase,
+        "status": well if pulse.told == "ready" else pulse.told,
+        "phase": pulse.told,
         "version": facade.version,
         "pending_experiences": pulse.pending_experiences,
         "active_jobs": pulse.active_jobs,
@@ -102,7 +103,7 @@ def _exposed(facade: Facade, pulse: Pulse, counts: Counts, seen: Snapshot) -> by
 def _families(facade: Facade, pulse: Pulse, counts: Counts, seen: Snapshot) -> Iterable[Metric]:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415
 
-    yield GaugeMetricFamily("reactord_ready", "1 while it takes requests", value=pulse.phase == "ready")
+    yield GaugeMetricFamily("reactord_ready", "1 while it takes requests", value=pulse.told == "ready")
     yield GaugeMetricFamily("reactord_troubles", "what keeps it from working as it should", value=len(pulse.troubles))
     yield GaugeMetricFamily("reactord_uptime_seconds", "since its start", value=facade.clock() - facade.started_at)
     yield CounterMetricFamily("reactord_received", "records that came in, known ones included", value=counts.received)
