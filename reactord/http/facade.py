@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from reactord.home import Home
 from reactord.jobs.triggers import JobRequest
@@ -62,8 +63,8 @@ class Facade(Protocol):
 
     def pulse(self) -> Pulse: ...
 
-    def submit(self, request: JobRequest, cause: str) -> tuple[Job, bool]:
-        """Queue a job, idempotent by its id; (the job, whether it is new). Only while ready."""
+    def submit(self, request: JobRequest, cause: str, facts: Mapping[str, Any] | None = None) -> tuple[Job, bool]:
+        """Queue a job, idempotent by its id; (the job, whether it is new). `facts`: of a new one. Only while ready."""
         ...
 
     def cancel(self, job_id: str) -> Job | None:

@@ -7,7 +7,9 @@ import contextlib
 import sqlite3
 import time
 import uuid
+from collections.abc import Mapping
 from concurrent.futures import Future
+from typing import Any
 
 from reactord.errors import EnvironmentTrouble
 from reactord.home import Home
@@ -117,8 +119,8 @@ class Sidecar:
     def state(self) -> State:
         return self._open()[0].store
 
-    def submit(self, request: JobRequest, cause: str) -> tuple[Job, bool]:
-        return self._open()[1].submit(request, cause)
+    def submit(self, request: JobRequest, cause: str, facts: Mapping[str, Any] | None = None) -> tuple[Job, bool]:
+        return self._open()[1].submit(request, cause, dict(facts or {}))
 
     def cancel(self, job_id: str) -> Job | None:
         return self._open()[1].cancel(job_id)

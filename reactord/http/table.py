@@ -10,7 +10,7 @@ from aiohttp import web
 from reactord.http.openapi import document
 from reactord.http.page import page
 from reactord.http.route import Ask, Route
-from reactord.http.routes import data, life, lifecycle, models, runs, schedules, streams, training, watching
+from reactord.http.routes import bridge, data, life, lifecycle, models, runs, schedules, streams, training, watching
 
 
 async def describe(ask: Ask) -> dict[str, Any]:
@@ -39,6 +39,7 @@ ROUTES: tuple[Route, ...] = (
     *training.ROUTES,
     *streams.ROUTES,
     *runs.ROUTES,
+    *bridge.ROUTES,
     *data.ROUTES,
     *models.ROUTES,
     *schedules.ROUTES,

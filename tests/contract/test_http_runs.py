@@ -86,7 +86,7 @@ async def test_a_job_in_each_state_is_one_that_the_client_can_read(house, trigge
     if triggers:
         house.fire("a1", *triggers)
     async with served(house) as at:
-        for path in ("/api/v1/training/job/a1", "/api/v1/training/status/a1", "/jobs/a1"):
+        for path in ("/api/v1/training/job/a1", "/api/v1/training/status/a1"):
             code, said = await at.get(path)
             assert code == 200
             assert (rcc_job(said)["status"], said["stage"]) == (status, stage)

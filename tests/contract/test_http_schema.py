@@ -49,8 +49,8 @@ enabled = false
 class HastyHouse(House):
     """Every job fails at once, for a stream of one that waits for a worker would never end; and nobody leaves."""
 
-    def submit(self, request, cause):
-        job, is_new = super().submit(request, cause)
+    def submit(self, request, cause, facts=None):
+        job, is_new = super().submit(request, cause, facts)
         return (self.fire(job.id, "fail") if is_new else job), is_new
 
     def drain(self, why):

@@ -85,8 +85,8 @@ class House:
         self.draining = self.draining or f"drain-{len(why)}"
         return self.draining
 
-    def submit(self, request: JobRequest, cause: str) -> tuple[Job, bool]:
-        return submit(self.store, request, self.clock(), cause)
+    def submit(self, request: JobRequest, cause: str, facts: Any = None) -> tuple[Job, bool]:
+        return submit(self.store, request, self.clock(), cause, facts)
 
     def cancel(self, job_id: str) -> Job | None:
         return self.fire(job_id, "cancel", cause="cancelled on request")

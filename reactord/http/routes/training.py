@@ -82,10 +82,10 @@ async def start(ask: Ask) -> dict[str, Any]:
     return _started(job, message, order.ignored) | {"experiences": documents.items, "experiences_new": new}
 
 
-def queue(facade: Facade, request: JobRequest) -> Job:
+def queue(facade: Facade, request: JobRequest, facts: Mapping[str, Any] | None = None) -> Job:
     """The job, new or known. Raises EnvironmentTrouble when it cannot be written down."""
     try:
-        return facade.submit(request, CAUSE)[0]
+        return facade.submit(request, CAUSE, facts)[0]
     except (OSError, sqlite3.Error) as trouble:
         raise EnvironmentTrouble(f"the ledger cannot write ({trouble}); make room and send it again") from None
 
