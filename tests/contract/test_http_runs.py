@@ -109,6 +109,31 @@ async def test_the_history_is_a_bare_list_of_readable_jobs_newest_first(house):
             assert (await at.get(f"/api/v1/training/history?limit={bad}"))[0] == 400
 
 
+@pytest.mark.parametrize("path", ["/api/v1/training/history", "/jobs"])
+async def test_a_list_tells_a_running_job_as_it_is(house, path):
+    house.queue("a1")
+    house.fire("a1", "admit", "start")
+    house.step("a1", 1)
+    async with served(house) as at:
+        _, said = await at.get(path)
+        _, one = await at.get("/api/v1/training/job/a1" if path != "/jobs" else "/jobs/a1")
+    [listed] = said if isinstance(said, list) else said["jobs"]
+    assert listed == one
+    assert 25.0 in (listed.get("progress"), listed.get("progress_percent"))
+    assert listed["metrics"]["loss"] == 0.5
+
+
+async def test_a_retry_of_a_trigger_is_its_own_job_also_when_another_waits_by_now(house):
+    body = TRIGGER | {"trigger_time": "2026-11-21T17:10:00.000001"}
+    async with served(house) as at:
+        _, first = await at.post("/api/v1/training/trigger", body)
+        house.fire(first["job_id"], "admit", "start", "export")
+        house.queue("another")
+        _, again = await at.post("/api/v1/train", body)
+    assert again["job_id"] == first["job_id"]
+    assert again["stage"] == "quantizing"
+
+
 async def test_the_night_shift_reads_what_waits(house):
     async with served(house) as at:
         await at.post("/api/experiences/batch", {"experiences": [{"id": str(n)} for n in range(7)]})

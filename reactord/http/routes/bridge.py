@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from reactord.http import intake
 from reactord.http.bodies import Body, Said
 from reactord.http.route import Ask, Route
-from reactord.http.routes.runs import NONE, History, newest, seen_of
+from reactord.http.routes.runs import NONE, History, newest, seen_in_list, seen_of
 from reactord.http.routes.training import job_of, queue
 from reactord.http.views import encode
 from reactord.http.views_runs import TOLD, bridged
@@ -70,7 +70,7 @@ async def one(ask: Ask) -> dict[str, Any]:
 
 async def several(ask: Ask) -> dict[str, Any]:
     """As an object."""
-    return {"jobs": [_known(ask, job) for job in newest(ask)]}
+    return {"jobs": [bridged(job, seen_in_list(ask, job)) for job in newest(ask)]}
 
 
 def _known(ask: Ask, job: Job) -> dict[str, Any]:

@@ -76,7 +76,9 @@ async def trigger(ask: Ask) -> dict[str, Any]:
     wanted = intake.StartBody(
         job_id=body.job_id or _named(body), config=body.config, priority=body.priority, recipe=recipe
     )
-    job = _waiting(ask) or queue(ask.facade, intake.understand(wanted, ask.facade.clock(), delegated=False).job)
+    known = ask.facade.state.job(wanted.job_id) if wanted.job_id else None
+    job = known or _waiting(ask)
+    job = job or queue(ask.facade, intake.understand(wanted, ask.facade.clock(), delegated=False).job)
     return _run(ask, job) | {"mode": body.mode or "unified"}
 
 
@@ -92,7 +94,7 @@ async def one(ask: Ask) -> dict[str, Any]:
 
 async def history(ask: Ask) -> list[dict[str, Any]]:
     """A bare list, newest first: the client ignores anything else."""
-    return [_run(ask, job) for job in newest(ask)]
+    return [run(job, seen_in_list(ask, job)) for job in newest(ask)]
 
 
 def newest(ask: Ask) -> list[Job]:
@@ -131,6 +133,11 @@ def _run(ask: Ask, job: Job) -> dict[str, Any]:
 def seen_of(ask: Ask, job: Job) -> views.Seen:
     """How far its worker says it is."""
     return views.fold_all(WorkDir(ask.facade.home.jobs / job.id).recent_progress())
+
+
+def seen_in_list(ask: Ask, job: Job) -> views.Seen:
+    """The same in a list: of what is over, its facts tell enough, and a hundred files are not read for it."""
+    return seen_of(ask, job) if job.state in LIVE else views.Seen()
 
 
 def _named(body: Trigger) -> str | None:
