@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from reactord.home import Home
+from reactord.ipc.presence import Presence
 from reactord.jobs.triggers import JobRequest
 from reactord.ledger.state import Job, State
 from reactord.schedule import Schedule
@@ -55,6 +56,11 @@ class Facade(Protocol):
     @property
     def draining(self) -> str | None:
         """The same."""
+        ...
+
+    @property
+    def presence(self) -> Presence | None:
+        """What was measured of us for the newest beat, as the files tell it; None before the first."""
         ...
 
     def clock(self) -> float:

@@ -18,6 +18,7 @@ from reactord.http.facade import Pulse
 from reactord.http.listen import Listening, serve
 from reactord.http.stream import STREAMS
 from reactord.ipc.inbox import Inbox
+from reactord.ipc.presence import Presence
 from reactord.jobs.driver import Driver
 from reactord.jobs.restoring import restoring
 from reactord.jobs.stages import Services
@@ -92,6 +93,10 @@ class Sidecar:
     @property
     def draining(self) -> str | None:
         return self._drain
+
+    @property
+    def presence(self) -> Presence | None:
+        return self._public.last
 
     def pulse(self) -> Pulse:
         troubles = tuple(self._public.troubles())

@@ -45,4 +45,5 @@ ROUTES: tuple[Route, ...] = (
     *schedules.ROUTES,
     Route("GET", "/openapi.json", describe, "This table for machines.", gives={"type": "object"}, always=True),
     Route("GET", "/docs", show, "This table for people.", gives={"type": "string"}, media="text/html", always=True),
+    Route("GET", "/redoc", show, "The same.", gives={"type": "string"}, media="text/html", always=True),
 )

@@ -12,7 +12,7 @@ STATUSES = {"pending", "queued", "running", "completed", "failed", "cancelled"}
 TYPES = {"fine_tuning", "rlhf", "continual_learning", "distillation", "quantization"}
 SENT = {
     "id": "6f1c2a3b-9d4", "type": "rlhf", "status": "pending", "base_model": "prime-7b-chat-v1",
-    "config": {"epochs": 3, "learning_rate": 2e-5, "max_steps": None, "output_format": "gguf", "quantization": "q4_k_m"},
+    "config": {"epochs": 3, "learning_rate": 2e-5, "max_steps": None, "quantization": "q4_k_m"},
     "created_at": 1768000000.5, "started_at": None, "completed_at": None, "current_step": 0, "total_steps": 0,
     "progress_percent": 0.0, "metrics": {}, "output_model_id": None, "error_message": None,
 }  # fmt: skip
@@ -69,7 +69,7 @@ async def test_its_jobs_are_sorted_by_a_number_of_seconds(house):
         await at.post("/jobs", SENT)
         _, said = await at.get(f"/jobs/{SENT['id']}")
         assert type(said["created_at"]) is float
-        assert sorted([said["created_at"], SENT["created_at"]])[0] == SENT["created_at"]
+        assert said["created_at"] > SENT["created_at"]
         _, listed = await at.get("/jobs")
     assert [from_dict(job)["id"] for job in listed["jobs"]] == [SENT["id"]]
 
@@ -80,7 +80,12 @@ async def test_it_sees_the_steps_and_the_end(house):
         house.fire(SENT["id"], "admit", "start")
         house.step(SENT["id"], 1, total=4)
         job = await poll(at, SENT["id"])
-        assert (job["status"], job["current_step"], job["total_steps"], job["progress_percent"]) == ("running", 1, 4, 25.0)
+        assert (job["status"], job["current_step"], job["total_steps"], job["progress_percent"]) == (
+            "running",
+            1,
+            4,
+            25.0,
+        )
         house.step(SENT["id"], 4, total=4)
         house.fire(SENT["id"], "export", "deploy", "complete", version="v1.0.1")
         job = await poll(at, SENT["id"])

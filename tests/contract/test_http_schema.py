@@ -28,6 +28,8 @@ DEPENDS = {
     "POST /api/models/deploy": "a version that is kept and not served yet",
     "POST /api/models/rollback": "a version that there was before",
     "POST /api/v1/scheduler/schedule": "a cron expression",
+    "POST /scheduler/schedule": "the same",
+    "POST /api/v1/corrections/stream": "one of two forms",
     "GET /ws": "a client that speaks WebSocket",
     "GET /ws/trinity": "the same",
 }

@@ -20,6 +20,7 @@ from reactord.http.app import build
 from reactord.http.facade import Pulse
 from reactord.http.listen import serve
 from reactord.ipc.inbox import Inbox
+from reactord.ipc.presence import Presence
 from reactord.jobs import timetable
 from reactord.jobs.machine import JobMachine
 from reactord.jobs.restoring import restoring
@@ -43,6 +44,7 @@ class House:
         self.phase, self.troubles = "ready", ()
         self.settings = Settings(port=0)
         self.draining: str | None = None
+        self.presence: Presence | None = None
         self.store = Store(home.state_db)
         self.machine = JobMachine(self.store)
         self.inbox = Inbox(home)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import orjson
 from pydantic import Field
 
+from reactord.errors import BadRequest
 from reactord.formats.records import content_identity
 from reactord.formats.telemetry import accepts
 from reactord.http.bodies import Body, Query, Said
@@ -129,7 +130,9 @@ async def corrections(ask: Ask) -> dict[str, Any]:
     if body.corrections is not None:
         new = await _take(ask, CORRECTIONS, {"corrections": body.corrections})
         return {"accepted": len(body.corrections), "new": new}
-    return {"accepted": 1, "new": await _take_one(ask, body.experience or {})}
+    if body.experience is None:
+        raise BadRequest("these are no corrections; send `corrections`, a list, or one `experience`")
+    return {"accepted": 1, "new": await _take_one(ask, body.experience)}
 
 
 async def free(ask: Ask) -> dict[str, Any]:

@@ -164,6 +164,8 @@ ROUTES = (
           takes=Trigger, or_nothing=True, gives=Run, costs=True),
     Route("POST", "/api/v1/train", trigger, "The same, where older runners ask.",
           takes=Trigger, or_nothing=True, gives=Run, costs=True),
+    Route("POST", "/training/trigger", trigger, "The same, as the README had it.",
+          takes=Trigger, or_nothing=True, gives=Run, costs=True),
     Route("POST", "/api/v1/pipeline/run", night, "The same, for the night shift.",
           takes=Trigger, or_nothing=True, gives=Run, costs=True),
     Route("GET", "/api/v1/training/job/{job_id}", one, "One job, for the runner.", gives=Run, also=NONE),
