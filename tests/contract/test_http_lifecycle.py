@@ -121,8 +121,8 @@ async def test_an_empty_secret_asks_for_no_proof_and_makes_none(house, monkeypat
 
 
 async def test_a_proof_counts_once(house, managed):
-    used = proof()
     async with served(house) as at:
+        used = proof()
         assert (await drain(at, {"session_id": SESSION}, used))[0] == 200
         assert (await drain(at, {"session_id": SESSION}, used))[0] == 403
         assert (await drain(at, {"session_id": SESSION}, proof(nonce="n2")))[0] == 200
