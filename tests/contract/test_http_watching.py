@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from support.http_daemon import house_in, served
 
 from reactord.ipc.presence import Presence
 from reactord.jobs import neighbours
+from reactord.ledger.state import State
 
 GIB = 1024**3
 
@@ -67,7 +70,10 @@ async def test_prometheus_reads_what_there_is(house):
     assert all(family.documentation for family in families.values())
 
 
-async def test_our_events_are_counted_between_two_times(house):
+async def test_our_events_are_counted_between_two_times_and_hold_up_nobody(house, monkeypatch):
+    """The journal of events grows for years, and has no index of times."""
+    threads, count = set(), State.topics
+    monkeypatch.setattr(State, "topics", lambda *about: threads.add(threading.current_thread()) or count(*about))
     house.clock = lambda: 2000.0
     for at_s, topic in ((500.0, "note.a"), (1500.0, "note.a"), (1600.0, "note.b")):
         with house.store.transaction():
@@ -79,6 +85,8 @@ async def test_our_events_are_counted_between_two_times(house):
         assert said == {"start_time": 1000.0, "end_time": 1550.5, "events": {"note.a": 1}}
         for wrong in ("start_time=yesterday", "end_time=-1", "start_time=nan", "end_time=1e999"):
             assert (await at.get(f"{path}?{wrong}"))[0] == 400
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 @pytest.mark.parametrize("path", ["/api/v1/scheduler/schedule", "/scheduler/schedule"])
