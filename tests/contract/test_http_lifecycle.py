@@ -62,6 +62,18 @@ async def test_who_leaves_is_ready_at_no_door(house):
             assert "reactord_ready 0.0" in (await scraped.text()).splitlines()
 
 
+@pytest.mark.parametrize("path", ["/api/training/cancel/a1", "/api/v1/training/cancel/a1"])
+async def test_while_we_leave_work_is_not_begun_and_can_be_ended(house, path):
+    """A job that is not cancelled now goes on after the next start."""
+    house.queue("a1")
+    async with served(house) as at:
+        await drain(at, {})
+        assert (await at.post("/api/training/start", {"job_id": "a2"}))[0] == 503
+        status, said = await at.post(path)
+    assert (status, said["cancelled"]) == (200, True)
+    assert house.store.job("a1").state == "cancelled"
+
+
 @pytest.mark.parametrize("document", [{}, {"timeout_s": 30}, {"timeout_s": 12.5}, {"session_id": "whatever"}])
 async def test_without_a_session_and_a_secret_any_local_program_may(house, document):
     async with served(house) as at:

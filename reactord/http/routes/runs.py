@@ -172,7 +172,7 @@ ROUTES = (
     Route("GET", "/api/v1/training/status/{job_id}", one, "The same.", gives=Run, also=NONE),
     Route("GET", "/api/v1/training/history", history, "The newest jobs, a bare list.", asks=History, gives=list[Run]),
     Route("POST", "/api/v1/training/cancel/{job_id}", cancel, "End a job that is not being placed before Prime.",
-          gives=Cancelled, also=NONE | {409: "past cancelling"}),
+          gives=Cancelled, also=NONE | {409: "past cancelling"}, leaving=True),
     Route("GET", "/api/v1/pipeline/status", pipeline, "What waits, and whether it is being learned.", gives=Pipeline),
     Route("GET", "/api/v1/pipeline/state", pipeline, "The same.", gives=Pipeline),
 )  # fmt: skip

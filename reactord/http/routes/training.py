@@ -143,5 +143,5 @@ ROUTES = (
           takes=ScheduleBody, gives=Started, costs=True),
     Route("GET", "/api/training/status/{job_id}", status, "How far a job is.", gives=Status, also={404: "no such job"}),
     Route("POST", "/api/training/cancel/{job_id}", cancel, "End a job that is not being placed before Prime.",
-          gives=Cancelled, also={404: "no such job", 409: "past cancelling"}),
+          gives=Cancelled, also={404: "no such job", 409: "past cancelling"}, leaving=True),
 )  # fmt: skip
