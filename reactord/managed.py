@@ -87,16 +87,22 @@ def verify_hmac_auth(header: str, session: str, key: str, tolerance_s: float = T
 
 
 class Proofs:
-    """Proofs that were used already: each counts once while it is young enough to be believed."""
+    """Proofs that were used already: each counts once while it is young enough to be believed.
+
+    What was made before our time may have been used on the reactord before us, and counts for nobody.
+    """
 
     def __init__(self) -> None:
         self._used: dict[str, float] = {}
+        self._since = int(time.time())
 
     def accept(self, header: str, session: str, key: str) -> bool:
         """Whether this proof is right, and new."""
         now = time.monotonic()
         self._used = {nonce: until for nonce, until in self._used.items() if until > now}
         if not verify_hmac_auth(header, session, key) or header in self._used:
+            return False
+        if int(header.partition(":")[0]) < self._since:
             return False
         self._used[header] = now + 2 * TOLERANCE_S
         return True

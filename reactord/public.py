@@ -67,6 +67,7 @@ class Public:
         self._driver: Driver | None = None
         self._output = str(place.models_dir(home, os.environ, settings.prime_models_dir))
         self._changed = asyncio.Event()
+        self.last: presence.Presence | None = None  # what the newest beat told
 
     def ready(self, services: Services, driver: Driver) -> None:
         """Recovery is over: from now on there are jobs to tell of."""
@@ -92,7 +93,7 @@ class Public:
         beat = 0
         while True:
             now = self.clock()
-            document = self._presence()
+            document = self.last = self._presence()
             self.unpublished = None
             self._try(presence.write_heartbeats, self.home, document, now)
             if beat % STATE_EVERY_BEATS == 0 or self._changed.is_set():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from reactord.home import Home
+from reactord.ipc.presence import Presence
 from reactord.jobs.triggers import JobRequest
 from reactord.ledger.state import Job, State
 from reactord.schedule import Schedule
@@ -23,6 +25,11 @@ class Pulse:
     queued_jobs: int = 0
     pending_experiences: int = 0  # records that no dataset has looked at
     draining: str | None = None  # the id of the drain, while no new work is admitted
+
+    @property
+    def told(self) -> str:
+        """The phase as everybody is told: who leaves is not ready, although it still answers."""
+        return "draining" if self.draining and self.phase == "ready" else self.phase
 
 
 class Facade(Protocol):
@@ -51,14 +58,19 @@ class Facade(Protocol):
         """The same."""
         ...
 
+    @property
+    def presence(self) -> Presence | None:
+        """What was measured of us for the newest beat, as the files tell it; None before the first."""
+        ...
+
     def clock(self) -> float:
         """Epoch seconds."""
         ...
 
     def pulse(self) -> Pulse: ...
 
-    def submit(self, request: JobRequest, cause: str) -> tuple[Job, bool]:
-        """Queue a job, idempotent by its id; (the job, whether it is new). Only while ready."""
+    def submit(self, request: JobRequest, cause: str, facts: Mapping[str, Any] | None = None) -> tuple[Job, bool]:
+        """Queue a job, idempotent by its id; (the job, whether it is new). `facts`: of a new one. Only while ready."""
         ...
 
     def cancel(self, job_id: str) -> Job | None:

@@ -7,7 +7,9 @@ import contextlib
 import sqlite3
 import time
 import uuid
+from collections.abc import Mapping
 from concurrent.futures import Future
+from typing import Any
 
 from reactord.errors import EnvironmentTrouble
 from reactord.home import Home
@@ -16,6 +18,7 @@ from reactord.http.facade import Pulse
 from reactord.http.listen import Listening, serve
 from reactord.http.stream import STREAMS
 from reactord.ipc.inbox import Inbox
+from reactord.ipc.presence import Presence
 from reactord.jobs.driver import Driver
 from reactord.jobs.restoring import restoring
 from reactord.jobs.stages import Services
@@ -91,6 +94,10 @@ class Sidecar:
     def draining(self) -> str | None:
         return self._drain
 
+    @property
+    def presence(self) -> Presence | None:
+        return self._public.last
+
     def pulse(self) -> Pulse:
         troubles = tuple(self._public.troubles())
         if self._services is None:
@@ -117,8 +124,8 @@ class Sidecar:
     def state(self) -> State:
         return self._open()[0].store
 
-    def submit(self, request: JobRequest, cause: str) -> tuple[Job, bool]:
-        return self._open()[1].submit(request, cause)
+    def submit(self, request: JobRequest, cause: str, facts: Mapping[str, Any] | None = None) -> tuple[Job, bool]:
+        return self._open()[1].submit(request, cause, dict(facts or {}))
 
     def cancel(self, job_id: str) -> Job | None:
         return self._open()[1].cancel(job_id)

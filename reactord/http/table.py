@@ -10,7 +10,7 @@ from aiohttp import web
 from reactord.http.openapi import document
 from reactord.http.page import page
 from reactord.http.route import Ask, Route
-from reactord.http.routes import data, life, lifecycle, models, runs, schedules, streams, training, watching
+from reactord.http.routes import bridge, data, life, lifecycle, models, runs, schedules, streams, training, watching
 
 
 async def describe(ask: Ask) -> dict[str, Any]:
@@ -39,9 +39,11 @@ ROUTES: tuple[Route, ...] = (
     *training.ROUTES,
     *streams.ROUTES,
     *runs.ROUTES,
+    *bridge.ROUTES,
     *data.ROUTES,
     *models.ROUTES,
     *schedules.ROUTES,
     Route("GET", "/openapi.json", describe, "This table for machines.", gives={"type": "object"}, always=True),
     Route("GET", "/docs", show, "This table for people.", gives={"type": "string"}, media="text/html", always=True),
+    Route("GET", "/redoc", show, "The same.", gives={"type": "string"}, media="text/html", always=True),
 )

@@ -184,7 +184,7 @@ def health(pulse: Pulse, *, version: str, uptime_s: float) -> dict[str, Any]:
 
     A supervisor that manages us by a session gets its own envelope around it, and that has one.
     """
-    phase = "draining" if pulse.draining and pulse.phase == "ready" else pulse.phase
+    phase = pulse.told
     ready = phase == "ready"
     base = {
         "status": "healthy" if ready else phase,

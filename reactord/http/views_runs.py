@@ -1,7 +1,8 @@
-"""What do we say about a job to Body's RCC client? (contract/body.md 1.7)
+"""What do we say about a job to Body's RCC client (contract/body.md 1.7), and to Prime's bridge (contract/prime.md 4)?
 
-That client builds an object of ours by strict rules: one stage or time that it does not know empties its whole list.
-Times are local and without a zone, and a job that ended without a new model has failed for it.
+Both build an object of ours by strict rules. For Body one stage or time that it does not know empties its whole list,
+and times are local and without a zone. For Prime a job without its `id` is another job, and times are epoch seconds. A
+job that ended without a new model has failed for either.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from reactord.ledger.state import Job
 #: the words it knows, and from which of ours they come
 PRIORITIES = {"critical": "urgent", "background": "low"}
 KNOWN_PRIORITIES = ("low", "normal", "high", "urgent")
-STATUSES = ("queued", "running", "completed", "failed")
+#: the fact of a job that Prime's bridge asked for: what it said about it
+TOLD = "told"
 
 
 def run(job: Job, seen: Seen) -> dict[str, Any]:
@@ -39,6 +41,26 @@ def run(job: Job, seen: Seen) -> dict[str, Any]:
     }
 
 
+def bridged(job: Job, seen: Seen) -> dict[str, Any]:
+    """One job for Prime, which writes it over its own: what we were told of it comes back as it was."""
+    ended = job.state not in LIVE
+    return {
+        **job.facts.get(TOLD, {}),
+        "id": job.id,
+        "job_id": job.id,
+        "status": status_of(job),
+        "state": job.state,
+        "created_at": job.created_at,
+        "completed_at": job.updated_at if ended else None,
+        "current_step": _count(seen, "step"),
+        "total_steps": _count(seen, "total_steps"),
+        "progress_percent": 100.0 if job.state == State.COMPLETED else progress_of(job, seen),
+        "metrics": metrics_of(job, seen),
+        "error_message": error_of(job),
+        "message": cut(job.cause),
+    }
+
+
 def status_of(job: Job) -> str:
     """What it is for a client that knows four words."""
     if job.state == State.QUEUED:
@@ -54,6 +76,11 @@ def progress_of(job: Job, seen: Seen) -> float:
     if job.state not in LIVE or not isinstance(step, int) or not isinstance(total, int) or total <= 0:
         return 0.0
     return round(100.0 * min(1.0, step / total), 1)
+
+
+def _count(seen: Seen, name: str) -> int:
+    number = seen.step.get(name)
+    return number if isinstance(number, int) and not isinstance(number, bool) else 0
 
 
 def local_iso(at: float) -> str:

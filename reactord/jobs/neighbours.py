@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from reactord.home import Home
 from reactord.jobs.negotiating import Snapshot, spare_bytes
@@ -16,8 +16,13 @@ from reactord.workdir import WorkDir
 
 def at_work(home: Home, store: Store, but: Job) -> list[tuple[int, int]]:
     """(held, granted) bytes of our other jobs that run."""
-    running = [j for j in store.live_jobs() if j.id != but.id and j.state in (State.TRAINING, State.EXPORTING)]
-    return [(rss_bytes(WorkDir(home.jobs / j.id)), int(j.facts.get("peak_bytes") or 0)) for j in running]
+    return held_by(home, (job for job in store.live_jobs() if job.id != but.id))
+
+
+def held_by(home: Home, jobs: Iterable[Job]) -> list[tuple[int, int]]:
+    """(held, granted) bytes of those that run."""
+    running = [job for job in jobs if job.state in (State.TRAINING, State.EXPORTING)]
+    return [(rss_bytes(WorkDir(home.jobs / job.id)), int(job.facts.get("peak_bytes") or 0)) for job in running]
 
 
 def spare_beside(  # noqa: PLR0913, PLR0917 - whom to ask, and about whom

@@ -86,7 +86,7 @@ async def test_a_job_in_each_state_is_one_that_the_client_can_read(house, trigge
     if triggers:
         house.fire("a1", *triggers)
     async with served(house) as at:
-        for path in ("/api/v1/training/job/a1", "/api/v1/training/status/a1", "/jobs/a1"):
+        for path in ("/api/v1/training/job/a1", "/api/v1/training/status/a1"):
             code, said = await at.get(path)
             assert code == 200
             assert (rcc_job(said)["status"], said["stage"]) == (status, stage)
@@ -107,6 +107,31 @@ async def test_the_history_is_a_bare_list_of_readable_jobs_newest_first(house):
         assert [one["job_id"] for one in failed] == ["j0"]
         for bad in ("0", "-1", "many", "1e3", "101"):
             assert (await at.get(f"/api/v1/training/history?limit={bad}"))[0] == 400
+
+
+@pytest.mark.parametrize("path", ["/api/v1/training/history", "/jobs"])
+async def test_a_list_tells_a_running_job_as_it_is(house, path):
+    house.queue("a1")
+    house.fire("a1", "admit", "start")
+    house.step("a1", 1)
+    async with served(house) as at:
+        _, said = await at.get(path)
+        _, one = await at.get("/api/v1/training/job/a1" if path != "/jobs" else "/jobs/a1")
+    [listed] = said if isinstance(said, list) else said["jobs"]
+    assert listed == one
+    assert 25.0 in (listed.get("progress"), listed.get("progress_percent"))
+    assert listed["metrics"]["loss"] == 0.5
+
+
+async def test_a_retry_of_a_trigger_is_its_own_job_also_when_another_waits_by_now(house):
+    body = TRIGGER | {"trigger_time": "2026-11-21T17:10:00.000001"}
+    async with served(house) as at:
+        _, first = await at.post("/api/v1/training/trigger", body)
+        house.fire(first["job_id"], "admit", "start", "export")
+        house.queue("another")
+        _, again = await at.post("/api/v1/train", body)
+    assert again["job_id"] == first["job_id"]
+    assert again["stage"] == "quantizing"
 
 
 async def test_the_night_shift_reads_what_waits(house):

@@ -28,6 +28,8 @@ DEPENDS = {
     "POST /api/models/deploy": "a version that is kept and not served yet",
     "POST /api/models/rollback": "a version that there was before",
     "POST /api/v1/scheduler/schedule": "a cron expression",
+    "POST /scheduler/schedule": "the same",
+    "POST /api/v1/corrections/stream": "one of two forms",
     "GET /ws": "a client that speaks WebSocket",
     "GET /ws/trinity": "the same",
 }
@@ -49,8 +51,8 @@ enabled = false
 class HastyHouse(House):
     """Every job fails at once, for a stream of one that waits for a worker would never end; and nobody leaves."""
 
-    def submit(self, request, cause):
-        job, is_new = super().submit(request, cause)
+    def submit(self, request, cause, facts=None):
+        job, is_new = super().submit(request, cause, facts)
         return (self.fire(job.id, "fail") if is_new else job), is_new
 
     def drain(self, why):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import time
 
@@ -45,6 +46,17 @@ async def test_the_sidecar_lives_through_start_work_and_goodbye(tmp_path):
             _, health = await at.get("/health")
             assert (health["queued_jobs"], health["pending_experiences"]) == (1, 1)
             assert (await at.get("/api/training/status/a1"))[1]["state"] == "queued"
+
+            assert (await at.get("/api/resources"))[1]["memory_usage_gb"] is None
+            beating = asyncio.create_task(public.run())
+            async with asyncio.timeout(10):
+                while (await at.get("/api/resources"))[1]["memory_usage_gb"] is None:
+                    await asyncio.sleep(0.01)
+            beating.cancel()
+            state = json.loads((house.home.cross_repo / "reactor_state.json").read_bytes())
+            _, said = await at.get("/api/resources")
+            for name in ("memory_usage_gb", "cpu_percent", "active_training_jobs"):
+                assert said[name] == state[name]
 
             updates = body_client(at, "a1")
             assert (await anext(updates))["status"] == "training"

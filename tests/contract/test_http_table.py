@@ -23,6 +23,7 @@ GOOD = {
     "/api/training/cancel/{job_id}": None,
     "/api/v1/training/trigger": {"experience_count": 3, "priority": "urgent", "trigger_time": "2026-11-22T01:00:00"},
     "/api/v1/train": {"experience_count": 3},
+    "/training/trigger": {"model_name": "llama-2-7b", "training_type": "dpo", "config": {"num_epochs": 3}},
     "/api/v1/pipeline/run": {"source": "nightshift_monitor", "experience_count": 500},
     "/api/v1/training/cancel/{job_id}": None,
     "/jobs": {"id": "p1", "type": "lora", "config": {"epochs": 3}},
@@ -42,6 +43,7 @@ GOOD = {
     "/api/models/deploy": {"model_version": "v1.0.0"},
     "/api/models/rollback": {},
     "/api/v1/scheduler/schedule": {"name": "nightly", "cron_expression": "0 2 * * *"},
+    "/scheduler/schedule": {"name": "nightly", "cron_expression": "0 2 * * *"},
 }  # fmt: skip
 #: on a house that has no model
 WITHOUT_A_MODEL = {

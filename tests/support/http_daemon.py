@@ -20,6 +20,7 @@ from reactord.http.app import build
 from reactord.http.facade import Pulse
 from reactord.http.listen import serve
 from reactord.ipc.inbox import Inbox
+from reactord.ipc.presence import Presence
 from reactord.jobs import timetable
 from reactord.jobs.machine import JobMachine
 from reactord.jobs.restoring import restoring
@@ -43,6 +44,7 @@ class House:
         self.phase, self.troubles = "ready", ()
         self.settings = Settings(port=0)
         self.draining: str | None = None
+        self.presence: Presence | None = None
         self.store = Store(home.state_db)
         self.machine = JobMachine(self.store)
         self.inbox = Inbox(home)
@@ -85,8 +87,8 @@ class House:
         self.draining = self.draining or f"drain-{len(why)}"
         return self.draining
 
-    def submit(self, request: JobRequest, cause: str) -> tuple[Job, bool]:
-        return submit(self.store, request, self.clock(), cause)
+    def submit(self, request: JobRequest, cause: str, facts: Any = None) -> tuple[Job, bool]:
+        return submit(self.store, request, self.clock(), cause, facts)
 
     def cancel(self, job_id: str) -> Job | None:
         return self.fire(job_id, "cancel", cause="cancelled on request")

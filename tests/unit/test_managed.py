@@ -78,6 +78,12 @@ def test_a_proof_counts_once():
     assert proofs.accept(managed.build_hmac_auth(SESSION, SECRET), SESSION, SECRET)
 
 
+def test_a_proof_that_is_older_than_we_are_counts_for_nobody():
+    used = _forged(int(time.time()) - 1)
+    assert managed.verify_hmac_auth(used, SESSION, SECRET)
+    assert not managed.Proofs().accept(used, SESSION, SECRET)
+
+
 def test_fingerprints_are_the_shared_ones():
     said = json.dumps({"binary": "python3", "cmdline": ["x"]}, sort_keys=True, separators=(",", ":"))
     assert managed.compute_exec_fingerprint("python3", ["x"]) == (

@@ -6,20 +6,26 @@ is kept all the same: the dataset says why.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Annotated, Any
 
 import orjson
 from pydantic import Field
 
+from reactord.errors import BadRequest
 from reactord.formats.records import content_identity
 from reactord.formats.telemetry import accepts
+from reactord.home import Home
 from reactord.http.bodies import Body, Query, Said
 from reactord.http.offering import offer
 from reactord.http.refusals import TooLarge
 from reactord.http.route import Ask, Route
 from reactord.http.views_runs import local_iso
+from reactord.ledger.sqlite import open_readonly
+from reactord.ledger.state import State
 
 #: the format of one free experience, of one canonical event, of a batch, and of corrections
 FREE, CANONICAL, BATCH, CORRECTIONS = "experience_lines", "telemetry", "experiences", "corrections"
@@ -129,7 +135,9 @@ async def corrections(ask: Ask) -> dict[str, Any]:
     if body.corrections is not None:
         new = await _take(ask, CORRECTIONS, {"corrections": body.corrections})
         return {"accepted": len(body.corrections), "new": new}
-    return {"accepted": 1, "new": await _take_one(ask, body.experience or {})}
+    if body.experience is None:
+        raise BadRequest("these are no corrections; send `corrections`, a list, or one `experience`")
+    return {"accepted": 1, "new": await _take_one(ask, body.experience)}
 
 
 async def free(ask: Ask) -> dict[str, Any]:
@@ -154,7 +162,14 @@ async def metrics(ask: Ask) -> dict[str, Any]:
     now = ask.facade.clock()
     end = now if asked.end_time is None else asked.end_time
     start = max(end - MAX_HOURS * 3600, 0.0) if asked.start_time is None else asked.start_time
-    return {"start_time": start, "end_time": end, "events": ask.facade.state.topics(start, end)}
+    events = await asyncio.to_thread(_counted, ask.facade.home, start, end)
+    return {"start_time": start, "end_time": end, "events": events}
+
+
+def _counted(home: Home, start: float, end: float) -> dict[str, int]:
+    """All events that there ever were are looked at: not on the loop."""
+    with closing(open_readonly(home.state_db)) as db:
+        return State(db).topics(start, end)
 
 
 async def trinity_state(ask: Ask) -> dict[str, Any]:
@@ -163,7 +178,7 @@ async def trinity_state(ask: Ask) -> dict[str, Any]:
     pulse = ask.facade.pulse()
     return {
         "component": "reactor_core",
-        "status": "ready" if pulse.phase == "ready" else pulse.phase,
+        "status": pulse.told,
         "timestamp": now,
         "updated_at": local_iso(now),
         "active_jobs": pulse.active_jobs,

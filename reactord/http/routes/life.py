@@ -43,7 +43,7 @@ async def health(ask: Ask) -> web.Response:
 
 async def ready(ask: Ask) -> dict[str, Any] | Reply:
     """200 or 503."""
-    if ask.facade.pulse().phase == "ready":
+    if ask.facade.pulse().told == "ready":
         return {"ready": True}
     return Reply({"ready": False}, 503, {"Retry-After": str(RETRY_AFTER_S)})
 

@@ -88,7 +88,7 @@ async def handshake(ask: Ask) -> dict[str, Any]:
         "capabilities": list(CAPABILITIES),
         "health_schema_hash": "",
         "rejection_reason": why,
-        "metadata": {"service": "reactor_core", "phase": ask.facade.pulse().phase},
+        "metadata": {"service": "reactor_core", "phase": ask.facade.pulse().told},
     }
 
 

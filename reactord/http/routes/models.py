@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from reactord.http.bodies import Body, Said
+from reactord.http.offering import written_down
 from reactord.http.refusals import Conflict, NotThere
 from reactord.http.route import Ask, Route
 from reactord.http.views_runs import local_iso
@@ -26,10 +27,11 @@ class Deploy(Body):
 
 
 class Rollback(Body):
-    """To which version; the one before, unless it is named."""
+    """To which version; the one before, unless it is named, in whatever words."""
 
     model_version: Name | None = None
     version: Name | None = None
+    previous_version: Name | None = None
 
 
 class Register(Body):
@@ -90,7 +92,7 @@ async def deploy(ask: Ask) -> dict[str, Any]:
 async def rollback(ask: Ask) -> dict[str, Any]:
     """The version before again, or the one that is named."""
     body: Rollback = ask.body
-    return _placing(ask, body.model_version or body.version)
+    return _placing(ask, body.model_version or body.version or body.previous_version)
 
 
 async def register(ask: Ask) -> dict[str, Any]:
@@ -103,7 +105,8 @@ async def register(ask: Ask) -> dict[str, Any]:
 
 
 def _placing(ask: Ask, version: str | None) -> dict[str, Any]:
-    job = ask.facade.restore(version)
+    with written_down():
+        job = ask.facade.restore(version)
     return {"job_id": job.id, "status": "started", "state": job.state, "model_version": job.facts["restores"]}
 
 

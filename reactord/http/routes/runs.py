@@ -1,4 +1,4 @@
-"""How do Body's agentic runner, its night shift and Prime have a job trained? (contract/body.md 1.7, 1.9; prime.md 4)
+"""How do Body's agentic runner and its night shift have a job trained? (contract/body.md 1.7, 1.9)
 
 They ask for the same jobs as everybody else, in other words. One pool of experiences waits: who asks for a training
 that would find nothing new is told of the job that has it, or had it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from reactord.http import intake, views
 from reactord.http.bodies import Body, Query, Said
@@ -36,14 +36,6 @@ class Trigger(Body):
     training_type: Annotated[str, Field(max_length=32)] | None = None
 
 
-class PrimeJob(Body):
-    """What Prime's bridge sends (prime.md 4): its own id, and numbers of which ours are used."""
-
-    id: JobId | None = None
-    job_id: JobId | None = None
-    config: dict[str, Any] | None = None
-
-
 class History(Query):
     """How many, and of which status."""
 
@@ -68,12 +60,6 @@ class Run(Said):
     metrics: dict[str, float]
 
 
-class Runs(BaseModel):
-    """Several."""
-
-    jobs: list[Run]
-
-
 class Pipeline(Said):
     """How far the whole of it is."""
 
@@ -90,20 +76,15 @@ async def trigger(ask: Ask) -> dict[str, Any]:
     wanted = intake.StartBody(
         job_id=body.job_id or _named(body), config=body.config, priority=body.priority, recipe=recipe
     )
-    job = _waiting(ask) or queue(ask.facade, intake.understand(wanted, ask.facade.clock(), delegated=False).job)
+    known = ask.facade.state.job(wanted.job_id) if wanted.job_id else None
+    job = known or _waiting(ask)
+    job = job or queue(ask.facade, intake.understand(wanted, ask.facade.clock(), delegated=False).job)
     return _run(ask, job) | {"mode": body.mode or "unified"}
 
 
 async def night(ask: Ask) -> dict[str, Any]:
     """One at a time: the monitor asks again and again, and names no time."""
     return await trigger(ask)
-
-
-async def prime_job(ask: Ask) -> dict[str, Any]:
-    """Idempotent by its id."""
-    body: PrimeJob = ask.body
-    wanted = intake.StartBody(job_id=body.job_id or body.id, config=body.config)
-    return _run(ask, queue(ask.facade, intake.understand(wanted, ask.facade.clock(), delegated=False).job))
 
 
 async def one(ask: Ask) -> dict[str, Any]:
@@ -113,14 +94,14 @@ async def one(ask: Ask) -> dict[str, Any]:
 
 async def history(ask: Ask) -> list[dict[str, Any]]:
     """A bare list, newest first: the client ignores anything else."""
+    return [run(job, seen_in_list(ask, job)) for job in newest(ask)]
+
+
+def newest(ask: Ask) -> list[Job]:
+    """The jobs that the query asks for."""
     asked: History = ask.query
     jobs = [job for job in ask.facade.state.jobs(limit=MAX_JOBS) if asked.status in (None, status_of(job), job.state)]
-    return [run(job, views.Seen()) for job in jobs[: asked.limit]]
-
-
-async def all_jobs(ask: Ask) -> dict[str, Any]:
-    """The same as an object."""
-    return {"jobs": await history(ask)}
+    return jobs[: asked.limit]
 
 
 async def cancel(ask: Ask) -> dict[str, Any]:
@@ -146,7 +127,17 @@ async def pipeline(ask: Ask) -> dict[str, Any]:
 
 
 def _run(ask: Ask, job: Job) -> dict[str, Any]:
-    return run(job, views.fold_all(WorkDir(ask.facade.home.jobs / job.id).recent_progress()))
+    return run(job, seen_of(ask, job))
+
+
+def seen_of(ask: Ask, job: Job) -> views.Seen:
+    """How far its worker says it is."""
+    return views.fold_all(WorkDir(ask.facade.home.jobs / job.id).recent_progress())
+
+
+def seen_in_list(ask: Ask, job: Job) -> views.Seen:
+    """The same in a list: of what is over, its facts tell enough, and a hundred files are not read for it."""
+    return seen_of(ask, job) if job.state in LIVE else views.Seen()
 
 
 def _named(body: Trigger) -> str | None:
@@ -167,23 +158,21 @@ def _waiting(ask: Ask) -> Job | None:
     return None
 
 
-_NONE = {404: "no such job"}
+NONE = {404: "no such job"}
 ROUTES = (
     Route("POST", "/api/v1/training/trigger", trigger, "Train on what waits; a retry is the same job.",
           takes=Trigger, or_nothing=True, gives=Run, costs=True),
     Route("POST", "/api/v1/train", trigger, "The same, where older runners ask.",
           takes=Trigger, or_nothing=True, gives=Run, costs=True),
+    Route("POST", "/training/trigger", trigger, "The same, as the README had it.",
+          takes=Trigger, or_nothing=True, gives=Run, costs=True),
     Route("POST", "/api/v1/pipeline/run", night, "The same, for the night shift.",
           takes=Trigger, or_nothing=True, gives=Run, costs=True),
-    Route("GET", "/api/v1/training/job/{job_id}", one, "One job, for the runner.", gives=Run, also=_NONE),
-    Route("GET", "/api/v1/training/status/{job_id}", one, "The same.", gives=Run, also=_NONE),
+    Route("GET", "/api/v1/training/job/{job_id}", one, "One job, for the runner.", gives=Run, also=NONE),
+    Route("GET", "/api/v1/training/status/{job_id}", one, "The same.", gives=Run, also=NONE),
     Route("GET", "/api/v1/training/history", history, "The newest jobs, a bare list.", asks=History, gives=list[Run]),
     Route("POST", "/api/v1/training/cancel/{job_id}", cancel, "End a job that is not being placed before Prime.",
-          gives=Cancelled, also=_NONE | {409: "past cancelling"}),
+          gives=Cancelled, also=NONE | {409: "past cancelling"}, leaving=True),
     Route("GET", "/api/v1/pipeline/status", pipeline, "What waits, and whether it is being learned.", gives=Pipeline),
     Route("GET", "/api/v1/pipeline/state", pipeline, "The same.", gives=Pipeline),
-    Route("GET", "/jobs", all_jobs, "The newest jobs.", asks=History, gives=Runs),
-    Route("POST", "/jobs", prime_job, "Train, for Prime's bridge; idempotent by id.",
-          takes=PrimeJob, or_nothing=True, gives=Run, costs=True),
-    Route("GET", "/jobs/{job_id}", one, "One job, for Prime's bridge.", gives=Run, also=_NONE),
 )  # fmt: skip

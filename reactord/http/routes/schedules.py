@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from reactord.http.bodies import Body, Said
+from reactord.http.offering import written_down
 from reactord.http.route import Ask, Route
 from reactord.http.views_runs import local_iso
 from reactord.jobs.timetable import asked
@@ -39,7 +40,8 @@ class Times(BaseModel):
 async def set_time(ask: Ask) -> dict[str, Any]:
     """Written down before it is answered."""
     body: Time = ask.body
-    ask.facade.ask_for(body.name, (body.cron_expression or "") if body.enabled else None)
+    with written_down():
+        ask.facade.ask_for(body.name, (body.cron_expression or "") if body.enabled else None)
     return await times(ask)
 
 
@@ -60,6 +62,8 @@ async def times(ask: Ask) -> dict[str, Any]:
 
 ROUTES = (
     Route("POST", "/api/v1/scheduler/schedule", set_time, "Train at these times too.",
+          takes=Time, gives=Times, costs=True),
+    Route("POST", "/scheduler/schedule", set_time, "The same, as the README had it.",
           takes=Time, gives=Times, costs=True),
     Route("GET", "/api/v1/scheduler/jobs", times, "All times for training.", gives=Times),
 )  # fmt: skip

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from aiohttp import web
 from pydantic import Field
 
-from reactord.errors import EnvironmentTrouble
 from reactord.http import intake
 from reactord.http.answers import ANSWERS
 from reactord.http.bodies import Body, Said
 from reactord.http.facade import Facade
 from reactord.http.guards import encoded
-from reactord.http.offering import offer
+from reactord.http.offering import offer, written_down
 from reactord.http.refusals import Conflict, NotThere
 from reactord.http.route import Ask, Route
 from reactord.jobs.states import LIVE, State
@@ -82,12 +80,10 @@ async def start(ask: Ask) -> dict[str, Any]:
     return _started(job, message, order.ignored) | {"experiences": documents.items, "experiences_new": new}
 
 
-def queue(facade: Facade, request: JobRequest) -> Job:
+def queue(facade: Facade, request: JobRequest, facts: Mapping[str, Any] | None = None) -> Job:
     """The job, new or known. Raises EnvironmentTrouble when it cannot be written down."""
-    try:
-        return facade.submit(request, CAUSE)[0]
-    except (OSError, sqlite3.Error) as trouble:
-        raise EnvironmentTrouble(f"the ledger cannot write ({trouble}); make room and send it again") from None
+    with written_down():
+        return facade.submit(request, CAUSE, facts)[0]
 
 
 def _started(job: Job, message: str, ignored: Mapping[str, str]) -> dict[str, Any]:
@@ -121,10 +117,11 @@ def job_of(ask: Ask) -> Job:
 
 
 def end(ask: Ask) -> Job:
-    """Cancel the job that the path names. Raises NotThere, and Conflict when it is past that."""
+    """Cancel the job that the path names. Raises NotThere, Conflict when it is past that, and EnvironmentTrouble."""
     job = job_of(ask)
     if job.state in LIVE and job.state != State.DEPLOYING:
-        return ask.facade.cancel(job.id) or job
+        with written_down():
+            return ask.facade.cancel(job.id) or job
     if job.state != State.CANCELLED:
         raise Conflict(f"the job is {job.state}, past cancelling; see /api/training/status")
     return job
@@ -146,5 +143,5 @@ ROUTES = (
           takes=ScheduleBody, gives=Started, costs=True),
     Route("GET", "/api/training/status/{job_id}", status, "How far a job is.", gives=Status, also={404: "no such job"}),
     Route("POST", "/api/training/cancel/{job_id}", cancel, "End a job that is not being placed before Prime.",
-          gives=Cancelled, also={404: "no such job", 409: "past cancelling"}),
+          gives=Cancelled, also={404: "no such job", 409: "past cancelling"}, leaving=True),
 )  # fmt: skip

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from pydantic import Field
 
 from reactord.http.bodies import Said
 from reactord.http.facade import Facade, Pulse
 from reactord.http.route import Ask, Route
 from reactord.jobs.negotiating import Snapshot, spare_bytes
+from reactord.jobs.neighbours import held_by
 from reactord.jobs.surveying import policy_of, survey
 from reactord.ledger.counts import Counts
 from reactord.ledger.counts import count as count_records
@@ -36,8 +38,12 @@ class Status(Said):
 
 
 class Resources(Said):
-    """The memory of this machine, in GiB."""
+    """This machine and what we take of it, memory in GiB; null is what was not measured yet."""
 
+    memory_usage_gb: float | None = Field(description="of ours, workers included")
+    memory_total_gb: float
+    cpu_percent: float | None = Field(description="of ours, without workers, of one processor")
+    active_training_jobs: int | None
     total_memory_gb: float
     available_memory_gb: float
     free_for_training_gb: float
@@ -50,9 +56,10 @@ async def status(ask: Ask) -> dict[str, Any]:
     """For a client that wants one number, and for people."""
     facade = ask.facade
     pulse, deployed = facade.pulse(), facade.state.deployed()
+    well = "degraded" if pulse.troubles else "healthy"
     return {
-        "status": "degraded" if pulse.troubles else "healthy",
-        "phase": pulse.phase,
+        "status": well if pulse.told == "ready" else pulse.told,
+        "phase": pulse.told,
         "version": facade.version,
         "pending_experiences": pulse.pending_experiences,
         "active_jobs": pulse.active_jobs,
@@ -63,11 +70,20 @@ async def status(ask: Ask) -> dict[str, Any]:
 
 
 async def resources(ask: Ask) -> dict[str, Any]:
-    """As the negotiation sees them (jobs/negotiating.py)."""
+    """As the negotiation sees them (jobs/negotiating.py), and as the state file tells them."""
     facade = ask.facade
-    seen = await asyncio.to_thread(survey, facade.home, facade.clock())
+    live, told = facade.state.live_jobs(), facade.presence
+
+    def look() -> Snapshot:
+        return survey(facade.home, facade.clock(), held_by(facade.home, live))
+
+    seen = await asyncio.to_thread(look)
     spare = spare_bytes(seen, policy_of(facade.settings))
     return {
+        "memory_usage_gb": told and told.memory_usage_gb,
+        "memory_total_gb": _gib(seen.total_bytes),
+        "cpu_percent": told and told.cpu_percent,
+        "active_training_jobs": told and told.active_training_jobs,
         "total_memory_gb": _gib(seen.total_bytes),
         "available_memory_gb": _gib(seen.available_bytes),
         "free_for_training_gb": _gib(max(0, spare)),
@@ -102,7 +118,7 @@ def _exposed(facade: Facade, pulse: Pulse, counts: Counts, seen: Snapshot) -> by
 def _families(facade: Facade, pulse: Pulse, counts: Counts, seen: Snapshot) -> Iterable[Metric]:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415
 
-    yield GaugeMetricFamily("reactord_ready", "1 while it takes requests", value=pulse.phase == "ready")
+    yield GaugeMetricFamily("reactord_ready", "1 while it takes requests", value=pulse.told == "ready")
     yield GaugeMetricFamily("reactord_troubles", "what keeps it from working as it should", value=len(pulse.troubles))
     yield GaugeMetricFamily("reactord_uptime_seconds", "since its start", value=facade.clock() - facade.started_at)
     yield CounterMetricFamily("reactord_received", "records that came in, known ones included", value=counts.received)
@@ -129,6 +145,6 @@ def _gib(size: int) -> float:
 
 ROUTES = (
     Route("GET", "/api/v1/status", status, "How it goes.", gives=Status),
-    Route("GET", "/api/resources", resources, "The memory of this machine.", gives=Resources),
+    Route("GET", "/api/resources", resources, "The memory of this machine, and what we take of it.", gives=Resources),
     Route("GET", "/metrics", metrics, "For Prometheus.", gives={"type": "string"}, media="text/plain"),
 )
