@@ -27,6 +27,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 SHM = Path("/dev/shm")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """What a test says on its way may be no text, and a report goes to another process, which wants text."""
+    report = yield
+    report.sections = [(name, said.encode("utf-8", "backslashreplace").decode()) for name, said in report.sections]
+    return report
+
+
 @pytest.fixture(autouse=True)
 def _foreign_places_are_not_ours(monkeypatch):
     for name in ("JARVIS_HOME", "TELEMETRY_OUTPUT_DIR", "JARVIS_REGISTRY_DIR", "JARVIS_LOCK_DIR"):

@@ -12,6 +12,7 @@ import hmac
 import logging
 import math
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -61,6 +62,7 @@ STATUS_OF: tuple[tuple[type[Exception], int], ...] = (
     (BadInput, 400),
     (IllegalTransition, 409),
     (EnvironmentTrouble, 503),
+    (sqlite3.Error, 503),
 )
 
 

@@ -38,6 +38,8 @@ NO_MODEL = {
     State.SKIPPED: "nothing to learn from: ",
     State.FAILED: "",
 }
+#: of the contract with Body and its supervisors, which compare its major number with theirs; not of this package
+API_VERSION = "1.0.0"
 CAPABILITIES = ("training", "fine-tuning")
 TRAINING_FACTS = ("loss", "reward_accuracy", "steps", "peak_rss_mb", "train_s")
 STEP_METRICS = ("step", "loss", "reward_accuracy", "reward_margin", "learning_rate")
@@ -191,8 +193,8 @@ def health(pulse: Pulse, *, version: str, uptime_s: float) -> dict[str, Any]:
         "phase": phase,
         "service": "reactor_core",
         "version": version,
-        "protocol_version": version,
-        "api_version": version,
+        "protocol_version": API_VERSION,
+        "api_version": API_VERSION,
         "contract_version": 1,
         "autonomy_schema_version": "1.0",
         "training_ready": ready,

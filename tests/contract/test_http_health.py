@@ -30,7 +30,8 @@ async def test_health_is_what_the_supervisor_waits_for(house, path):
     assert (health["status"], health["phase"], health["service"]) == ("healthy", "ready", "reactor_core")
     assert health["training_ready"] is True
     assert health["trinity_connected"] is True
-    assert health["version"] == health["api_version"] == health["protocol_version"] == "1.2.3"
+    assert health["version"] == "1.2.3"
+    assert health["api_version"] == health["protocol_version"] == "1.0.0"
     assert health["contract_version"] == 1
     assert health["uptime_seconds"] >= 0
     assert health["startup_progress"] == 100

@@ -207,10 +207,10 @@ PROPOSAL = {
     ("changed", "accepted"),
     [
         ({}, True),
-        ({"expected_api_version_min": "1.2.3", "expected_api_version_max": "1.2.3"}, True),
-        ({"expected_api_version_min": "1.2.4"}, False),
-        ({"expected_api_version_max": "1.2.2"}, False),
-        ({"expected_api_version_max": "1.2"}, True),
+        ({"expected_api_version_min": "1.0.0", "expected_api_version_max": "1.0.0"}, True),
+        ({"expected_api_version_min": "1.0.1"}, False),
+        ({"expected_api_version_max": "0.9.9"}, False),
+        ({"expected_api_version_max": "1.0"}, True),
         ({"expected_api_version_min": "2.0.0", "expected_api_version_max": "2.9.9"}, False),
         ({"expected_api_version_min": None, "expected_api_version_max": None}, True),
         ({"required_capabilities": []}, True),
@@ -222,7 +222,7 @@ async def test_the_handshake_of_the_contract_enforcer(house, changed, accepted):
         status, said = await at.post(HANDSHAKE, PROPOSAL | changed)
         house.phase = "starting"
         assert (await at.post(HANDSHAKE, PROPOSAL | changed))[1]["accepted"] is accepted, "a component that starts, too"
-    assert (status, said["accepted"], said["api_version"]) == (200, accepted, house.version)
+    assert (status, said["accepted"], said["api_version"]) == (200, accepted, "1.0.0")
     assert set(said) == {
         "accepted", "component_instance_id", "api_version", "capabilities", "health_schema_hash", "rejection_reason",
         "metadata",

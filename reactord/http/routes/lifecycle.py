@@ -18,7 +18,7 @@ from reactord import managed
 from reactord.http.bodies import Body, Said
 from reactord.http.refusals import Conflict, Forbidden
 from reactord.http.route import Ask, Reply, Route
-from reactord.http.views import CAPABILITIES
+from reactord.http.views import API_VERSION, CAPABILITIES
 
 log = logging.getLogger("reactord.http")
 
@@ -77,14 +77,13 @@ class Capabilities(Said):
 async def handshake(ask: Ask) -> dict[str, Any]:
     """Same major version, minor one up or down; every capability that is required."""
     body: Handshake = ask.body
-    version = ask.facade.version
     missing = sorted(set(body.required_capabilities) - set(CAPABILITIES))
     why = f"capabilities that are not here: {', '.join(missing)[:500]}" if missing else ""
-    why = why or _outside(version, body.expected_api_version_min, body.expected_api_version_max)
+    why = why or _outside(API_VERSION, body.expected_api_version_min, body.expected_api_version_max)
     return {
         "accepted": not why,
         "component_instance_id": INSTANCE,
-        "api_version": version,
+        "api_version": API_VERSION,
         "capabilities": list(CAPABILITIES),
         "health_schema_hash": "",
         "rejection_reason": why,
