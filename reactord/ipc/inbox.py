@@ -29,8 +29,8 @@ from watchfiles import watch
 from reactord.errors import EnvironmentTrouble
 from reactord.formats import FORMATS
 from reactord.home import Home
-from reactord.ipc import handful
-from reactord.ipc.batch import Batch, document, form_and_name, printable
+from reactord.ipc.batch import Batch, document, printable
+from reactord.ipc.disposal import Disposal
 from reactord.ipc.doors import OneFile, entrances
 from reactord.ipc.drops import Drops
 from reactord.ipc.quarantine import Quarantine
@@ -89,6 +89,7 @@ class Inbox:
         self.journal = Journal(home.journal)
         self.compactor = Compactor(home.journal)
         self.index: Index
+        self._disposal: Disposal
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self.looked_upto = 0  # newest record that some job has looked at; set by the job driver
         self._stop = threading.Event()
@@ -199,6 +200,7 @@ class Inbox:
             set_aside(self.home.index_db)
             self._damaged = False
         self.index = Index(self.home.index_db, self.quarantine.copy_line)
+        self._disposal = Disposal(self.home.claimed, self.quarantine)
         self.index.begin_news(self.home.journal)  # an index that is rebuilt reads old news again
         self.journal.open(self._catch_up())
         self.index.keep_claims(set(os.listdir(self.home.claimed)))  # noqa: PTH208 - names, not paths
@@ -221,8 +223,9 @@ class Inbox:
 
     def close(self) -> None:
         self.journal.close()
-        if hasattr(self, "index"):
-            self.index.close()
+        for begun in ("_disposal", "index"):
+            if hasattr(self, begun):
+                getattr(self, begun).close()
 
     def turn(self) -> None:
         """One look at everything: calls, what was claimed before, every door, until nothing new is found."""
@@ -315,12 +318,14 @@ class Inbox:
         self._taken += 1
         self._dispose_all(batch.claimed)
         if full:
+            self._disposed()
             self._behind = True  # what cannot be entered is not staged any more
             self.index.begin()
             self._behind = False
 
     def _flush(self) -> int:
         """Have the index enter what is staged. Returns how many records were new since the last time."""
+        self._disposed()
         if self._lacks_something:
             self._catch_up()
             return 0
@@ -357,19 +362,16 @@ class Inbox:
         return sorted(path for path in real if path.startswith(root) and not path.startswith(ours))
 
     def _dispose_all(self, claimed: Sequence[tuple[str, str | None]]) -> None:
-        """The journal has them: unlink what was claimed, or set it aside with its reason when it was refused."""
-        names = [claim for claim, reason in claimed if reason is None]
-        gone, trouble = handful.remove(str(self.home.claimed), names)
-        done = names[:gone]
-        try:
-            if trouble:
-                raise trouble
-            for claim, reason in claimed:
-                if reason is not None:
-                    self.quarantine.take_file(self.home.claimed / claim, form_and_name(claim)[1], reason)
-                    done.append(claim)
-        finally:
-            self.index.forget_claims(done)
+        """The journal has them: begin to unlink what was claimed, or to set it aside when it was refused."""
+        self._disposed()
+        self._disposal.begin(claimed)
+
+    def _disposed(self) -> None:
+        """Wait until that is done: a file that is gone is no claim any more."""
+        done, trouble = self._disposal.finish()
+        self.index.forget_claims(done)
+        if trouble:
+            raise trouble
 
     def _finish_claimed(self) -> None:
         """Go on with claimed files that a crash, a full disk or a changing file left behind."""
