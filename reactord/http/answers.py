@@ -11,6 +11,7 @@ from aiohttp import web
 from reactord.http import views
 from reactord.http.facade import Facade, Pulse
 from reactord.http.refusals import NotThere
+from reactord.http.stream import LOOK_EVERY_S
 from reactord.workdir import WorkDir
 
 #: only the uptime in it is older then
@@ -25,6 +26,7 @@ class Told:
     writes: int
     file: str
     size: int
+    looked_at: float  # at the size
     said: bytes
 
 
@@ -46,11 +48,15 @@ class Answers:
         return self._health
 
     def status(self, facade: Facade, job_id: str) -> bytes:
-        """The status object of a job, as it is now. Raises NotThere."""
-        state = facade.state
+        """The status object of a job: its state now, its progress as told to who follows it. Raises NotThere."""
+        state, now = facade.state, facade.clock()
         told = self._statuses.get(job_id)
-        if told and told.writes == state.writes and told.size == size_of(told.file):
-            return told.said
+        if told and told.writes == state.writes:
+            if 0 <= now - told.looked_at < LOOK_EVERY_S:
+                return told.said
+            if told.size == size_of(told.file):
+                told.looked_at = now
+                return told.said
         writes, job = state.writes, state.job(job_id)
         if job is None:
             raise NotThere("there is no such job; see `reactord jobs`")
@@ -58,7 +64,7 @@ class Answers:
         file = str(work.progress_path)
         size = size_of(file)
         said = views.encode(views.status(job, views.fold_all(work.recent_progress())))
-        self._statuses[job_id] = Told(writes, file, size, said)
+        self._statuses[job_id] = Told(writes, file, size, now, said)
         self._statuses.move_to_end(job_id)
         if len(self._statuses) > MAX_KEPT:
             self._statuses.popitem(last=False)

@@ -19,7 +19,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from reactord.errors import BadInput, EnvironmentTrouble
 from reactord.http.facade import Facade
@@ -62,7 +61,6 @@ STATUS_OF: tuple[tuple[type[Exception], int], ...] = (
     (BadInput, 400),
     (IllegalTransition, 409),
     (EnvironmentTrouble, 503),
-    (sqlite3.Error, 503),
 )
 
 
@@ -110,42 +108,40 @@ def hint_of(words: str) -> str:
     return re.split(r"; |(?<=[.)]) (?=[A-Z])", words)[-1]
 
 
-async def guarded(handler: Handler, request: web.Request) -> web.StreamResponse:
-    """Nobody gets in who may not. Every refusal is a JSON object; a bug is logged, and nothing of it is shown."""
-    try:
-        refused = _refusal(request)
-        return await handler(request) if refused is None else refused
-    except web.HTTPException as refusal:
-        return _in_words(refusal)
-    except tuple(kind for kind, _ in STATUS_OF) as trouble:
-        status = next(status for kind, status in STATUS_OF if isinstance(trouble, kind))
-        return refuse(status, str(trouble), getattr(trouble, "details", ()))
-    except Exception:  # the boundary of a request
-        log.exception("%s %s failed", request.method, request.path)
-        return refuse(500, "this is a bug in reactord; see `reactord logs`")
+def in_words(trouble: Exception, request: web.Request) -> web.Response:
+    """Every refusal is a JSON object; a bug is logged, and nothing of it is shown."""
+    if isinstance(trouble, web.HTTPException):
+        return _in_our_words(trouble)
+    for kind, status in STATUS_OF:
+        if isinstance(trouble, kind):
+            return refuse(status, str(trouble), getattr(trouble, "details", ()))
+    if isinstance(trouble, sqlite3.Error):
+        return refuse(503, f"the ledger cannot be read ({trouble}); ask again in a moment")
+    log.error("%s %s failed", request.method, request.path, exc_info=trouble)
+    return refuse(500, "this is a bug in reactord; see `reactord logs`")
 
 
 def unrouted(request: web.BaseRequest, refusal: web.HTTPException) -> web.Response:
     """What is said of a request that no route has seen: first that it may not come in, if so."""
-    return (isinstance(request, web.Request) and _refusal(request)) or _in_words(refusal)
+    return (isinstance(request, web.Request) and refused(request)) or _in_our_words(refusal)
 
 
-def _in_words(refusal: web.HTTPException) -> web.Response:
+def _in_our_words(refusal: web.HTTPException) -> web.Response:
     words = WORDS_OF.get(refusal.status, f"{refusal.reason}; correct the request and send it again")
     allowed = {"Allow": refusal.headers["Allow"]} if "Allow" in refusal.headers else {}
     return refuse(refusal.status, words, **allowed)
 
 
-def _refusal(request: web.Request) -> web.Response | None:
-    """Of what a web page could have sent, and of what comes from elsewhere without the token."""
+def refused(request: web.Request) -> web.Response | None:
+    """The refusal of what a web page could have sent, and of what comes from elsewhere without the token."""
     connection = cast("Connection", request.protocol)
     reads = request.method in READING and request.raw_path.startswith("/")
     if reads and connection.admitted == request.raw_headers:  # who polls says the same again and again
         return None
-    refused = _look_at(request, connection.door)
-    if reads and refused is None:
+    refusal = _look_at(request, connection.door)
+    if reads and refusal is None:
         connection.admitted = request.raw_headers
-    return refused
+    return refusal
 
 
 def _look_at(request: web.Request, door: Door) -> web.Response | None:

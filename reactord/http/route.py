@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from reactord.http.bodies import Said, body_of, checked
 from reactord.http.connection import CROWD
 from reactord.http.facade import Facade
-from reactord.http.guards import FACADE, LIMITS, RETRY_AFTER_S, answer, guarded, refuse
+from reactord.http.guards import FACADE, LIMITS, RETRY_AFTER_S, answer, in_words, refuse, refused
 from reactord.http.refusals import NotThere
 
 #: what a part of a path may look like; everything we name looks so
@@ -74,7 +74,7 @@ class Route:
 
     def mount(self, router: web.UrlDispatcher) -> None:
         """Have the router call it."""
-        handle = partial(guarded, partial(_serve, self))  # a middleware of aiohttp's costs twice as much
+        handle = partial(_serve, self)
         if self.method == "GET":
             router.add_get(self.path, handle, allow_head=self.media == "application/json" and not self.upgrades)
         else:
@@ -82,7 +82,25 @@ class Route:
 
 
 async def _serve(route: Route, request: web.Request) -> web.StreamResponse:
-    facade = request.app[FACADE]
+    """Nobody gets in who may not, and whatever happens is answered. (A middleware of aiohttp's costs more.)"""
+    try:
+        facade = request.app[FACADE]
+        if refusal := refused(request) or _not_now(route, request, facade):
+            return refusal
+        for name, part in request.match_info.items():
+            if not _NAME.fullmatch(part):
+                raise NotThere(f"there is no such {name.removesuffix('_id')}; look at the lists of what there is")
+        query = checked(route.asks, dict(request.query)) if route.asks else None
+        body = await body_of(route.takes, request, or_nothing=route.or_nothing) if route.takes else None
+        said = await route.handler(Ask(facade, request, body, query))
+        if type(said) is web.Response or isinstance(said, web.StreamResponse):  # the latter costs a microsecond
+            return said
+        return answer(said.document, said.status, said.headers) if isinstance(said, Reply) else answer(said)
+    except Exception as trouble:  # noqa: BLE001 - the boundary of a request: `in_words` logs what is a bug
+        return in_words(trouble, request)
+
+
+def _not_now(route: Route, request: web.Request, facade: Facade) -> web.Response | None:
     if not route.always:
         if request.app[CROWD].is_full:
             return refuse(503, f"too much is going on; ask again in {RETRY_AFTER_S} s")
@@ -92,12 +110,4 @@ async def _serve(route: Route, request: web.Request) -> web.StreamResponse:
             return refuse(503, "reactord is leaving and takes nothing more; send it again after its next start")
     if route.costs and (wait_s := request.app[LIMITS].wait_s()):
         return refuse(429, f"too many submissions; ask again in {wait_s} s", **{"Retry-After": str(wait_s)})
-    for name, part in request.match_info.items():
-        if not _NAME.fullmatch(part):
-            raise NotThere(f"there is no such {name.removesuffix('_id')}; look at the lists of what there is")
-    query = checked(route.asks, dict(request.query)) if route.asks else None
-    body = await body_of(route.takes, request, or_nothing=route.or_nothing) if route.takes else None
-    said = await route.handler(Ask(facade, request, body, query))
-    if type(said) is web.Response or isinstance(said, web.StreamResponse):  # the latter costs a microsecond
-        return said
-    return answer(said.document, said.status, said.headers) if isinstance(said, Reply) else answer(said)
+    return None
