@@ -1,6 +1,6 @@
 """How fast does the sidecar answer, how many may follow, and what does that cost those who do not?
 
-Three processes: the sidecar (and an empty aiohttp handler beside it), the clients, and this one. Ratios are medians of
+The sidecar, an empty aiohttp handler, the clients and this program are processes of their own. Ratios are medians of
 neighbouring rounds. (a) requests/s and p99 of /health and of a status query, to the empty handler; (b) 1,000 clients
 follow one job at 10 steps/s, over SSE and over WebSockets: time from the step to the client, memory a client, and the
 end with all of them connected; (c) /health while 10,000 experiences are sent inline; (d) the ingest while 100 clients
@@ -70,8 +70,9 @@ class Child:
 
 
 @contextlib.contextmanager
-def sidecar(home: Path) -> Iterator[Child]:
-    server = Child("http_server", str(home))
+def serving(what: str) -> Iterator[Child]:
+    """The sidecar with this home, or the `empty` handler."""
+    server = Child("http_server", what)
     try:
         yield server
     finally:
@@ -79,21 +80,21 @@ def sidecar(home: Path) -> Iterator[Child]:
         server.process.wait()
 
 
-def load(server: Child, port: int, path: str) -> dict[str, float]:
+def load(server: Child, path: str) -> dict[str, float]:
     """A round; and what each request of it cost the server."""
+    port = server.first["port"]
     before = server.ask("cpu")["cpu_s"]
     found = Child("http_clients", "load", str(port), path, str(ROUND_S), str(CONNECTIONS)).first
     return found | {"cpu_us": 1e6 * (server.ask("cpu")["cpu_s"] - before) / (found["per_s"] * ROUND_S)}
 
 
-def answers(server: Child) -> dict[str, Any]:
+def answers(server: Child, empty: Child) -> dict[str, Any]:
     """To the empty handler, in neighbouring rounds."""
-    port, empty = server.first["port"], server.first["empty_port"]
     paths = {"health": "/health", "status": f"/api/training/status/{server.first['job']}"}
     found: dict[str, list[tuple[dict[str, float], dict[str, float]]]] = {name: [] for name in paths}
     for _ in range(ROUNDS):
         for name, path in paths.items():
-            found[name].append((load(server, empty, "/"), load(server, port, path)))
+            found[name].append((load(empty, "/"), load(server, path)))
     middle = statistics.median
     said: dict[str, Any] = {
         name: {
@@ -111,7 +112,7 @@ def answers(server: Child) -> dict[str, Any]:
 
 def following(place: Path, clients: int, kind: str) -> dict[str, Any]:
     """Everybody follows one job."""
-    with sidecar(place / f"home-{kind}") as server:
+    with serving(str(place / f"home-{kind}")) as server:
         port, job = str(server.first["port"]), server.first["job"]
         path = "/ws/trinity" if kind == "websocket" else f"/api/training/stream/{job}"
         warm = Child("http_clients", "follow", port, path, "20", kind)  # imports and first buffers are no client's
@@ -180,8 +181,9 @@ def ingest(server: Child, place: Path) -> dict[str, Any]:
 def main(clients: int = 1000) -> None:
     with workplace() as (place, disk):
         found: dict[str, Any] = {"disk": disk, "clients": clients}
-        with sidecar(place / "home") as server:
-            found["answers"] = answers(server)
+        with serving(str(place / "home")) as server:
+            with serving("empty") as empty:
+                found["answers"] = answers(server, empty)
             found["inline_start"] = inline_start(server)
             found["ingest"] = ingest(server, place)
         for kind in ("sse", "naive", "websocket"):

@@ -1,7 +1,9 @@
-"""The sidecar of a daemon without workers, and beside it an empty aiohttp handler; told what to do line by line.
+"""The sidecar of a daemon without workers, or an empty aiohttp handler; told what to do line by line.
 
 Everything else is real: the ledger, the job machine, the ingest thread, the guards. One job stands in `training`, and
 this process writes its progress. Reads JSON lines from stdin, answers each with one on stdout.
+
+    python http_server.py HOME | empty
 """
 
 from __future__ import annotations
@@ -68,9 +70,7 @@ class Server:
             services.machine.fire(JOB, trigger, time.time(), cause="the benchmark says so")
         for _ in range(200):
             self.progress()
-        self.empty = await _empty()
-        port = self.empty.addresses[0][1]
-        return {"port": self.sidecar.port, "empty_port": port, "events": str(self.home.events), "job": JOB}
+        return {"port": self.sidecar.port, "events": str(self.home.events), "job": JOB}
 
     def progress(self) -> None:
         self.step += 1
@@ -123,21 +123,27 @@ def _move(source: Path, target: Path) -> None:
         file.rename(target / file.name)
 
 
-async def _empty() -> web.AppRunner:
-    async def nothing(_: web.Request) -> web.Response:
-        return web.Response(body=b"{}", content_type="application/json")
+class Empty:
+    """What aiohttp itself costs. In a process of its own, as ours is in its own: what Python has learned of the objects
+    that pass through aiohttp's code helps whoever is alone with it."""
 
-    app = web.Application()
-    app.router.add_get("/", nothing)
-    app.router.add_get("/a/b/c/{id}", nothing)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return runner
+    async def start(self) -> dict[str, Any]:
+        app = web.Application()
+        app.router.add_get("/", self._nothing)
+        self.runner = web.AppRunner(app, access_log=None)
+        await self.runner.setup()
+        await web.TCPSite(self.runner, "127.0.0.1", 0).start()
+        return {"port": self.runner.addresses[0][1]}
+
+    async def cpu(self) -> dict[str, Any]:
+        return {"cpu_s": time.process_time()}
+
+    async def _nothing(self, _: web.Request) -> web.Response:
+        return web.Response(body=b"{}", content_type="application/json")
 
 
 async def main(root: str) -> None:
-    server = Server(Path(root))
+    server = Empty() if root == "empty" else Server(Path(root))
     _say(await server.start())
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
