@@ -15,10 +15,11 @@ from typing import Any, Literal
 from aiohttp import web
 from pydantic import BaseModel
 
-from reactord.http.bodies import Said, body_of, checked
+from reactord.http.bodies import Said, checked, received, understood
 from reactord.http.connection import CROWD
 from reactord.http.facade import Facade
 from reactord.http.guards import FACADE, LIMITS, RETRY_AFTER_S, answer, refuse
+from reactord.http.large import DESK, may_be_large
 from reactord.http.refusals import NotThere
 
 #: what a part of a path may look like; everything we name looks so
@@ -96,8 +97,19 @@ async def _serve(route: Route, request: web.Request) -> web.StreamResponse:
         if not _NAME.fullmatch(part):
             raise NotThere(f"there is no such {name.removesuffix('_id')}; look at the lists of what there is")
     query = checked(route.asks, dict(request.query)) if route.asks else None
-    body = await body_of(route.takes, request, or_nothing=route.or_nothing) if route.takes else None
-    said = await route.handler(Ask(facade, request, body, query))
+    if route.takes and may_be_large(request):
+        async with request.app[DESK].place():
+            raw = await received(request)
+            async with request.app[DESK].turn:
+                said = await _told(route, request, query, raw)
+    else:
+        said = await _told(route, request, query, await received(request) if route.takes else b"")
     if isinstance(said, web.StreamResponse):
         return said
     return answer(said.document, said.status, said.headers) if isinstance(said, Reply) else answer(said)
+
+
+async def _told(route: Route, request: web.Request, query: BaseModel | None, raw: bytes) -> Answer:
+    """By the handler, of the body."""
+    body = await understood(route.takes, request, raw, or_nothing=route.or_nothing) if route.takes else None
+    return await route.handler(Ask(request.app[FACADE], request, body, query))

@@ -32,7 +32,7 @@ class Trigger(Body):
     triggered_by: Annotated[str, Field(max_length=256)] | None = None
     trigger_time: Annotated[str, Field(max_length=64)] | None = None
     mode: Annotated[str, Field(max_length=64)] | None = None
-    config: dict[str, Any] | None = None
+    config: intake.Config | None = None
     training_type: Annotated[str, Field(max_length=32)] | None = None
 
 
@@ -41,7 +41,7 @@ class PrimeJob(Body):
 
     id: JobId | None = None
     job_id: JobId | None = None
-    config: dict[str, Any] | None = None
+    config: intake.Config | None = None
 
 
 class History(Query):
