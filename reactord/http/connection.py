@@ -17,8 +17,9 @@ IDLE_S = 30.0
 LINGER_S = 2.0
 #: who takes nothing of a long answer for so long has left
 TAKE_S = 30.0
-#: of a body, or of what was packed in it, until somebody reads it
-AHEAD_BYTES = 64 * 1024
+#: taken from the network at once, and kept until somebody reads it. asyncio takes eight times as much: of pings, or of
+#: chunks of a byte, that are forty thousand
+AHEAD_BYTES = 32 * 1024
 #: connections in all: more than all streams together
 MAX_CONNECTIONS = 1200
 #: of them, or of a quarter where there are few, that are kept from all requests but those that only ask how we are
@@ -87,6 +88,7 @@ class Connection(web.RequestHandler):
         return True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.max_size = AHEAD_BYTES  # type: ignore[attr-defined] # of selector_events
         super().connection_made(transport)
         self._head.set(HEAD_S)
 

@@ -95,7 +95,9 @@ class Listening:
         loop = asyncio.get_running_loop()
         for one in bound:
             create = loop.create_unix_server if one.family == socket.AF_UNIX else loop.create_server
-            self._servers.append(await create(self._accept, sock=one, backlog=sockets.BACKLOG))
+            # as many are accepted at once, before one of them can be turned away
+            backlog = min(sockets.BACKLOG, self._crowd.places // 4)
+            self._servers.append(await create(self._accept, sock=one, backlog=backlog))
 
     def _accept(self) -> asyncio.Protocol:
         server = self._runner.server
