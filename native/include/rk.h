@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 /* cffi: begin */
-#define RK_ABI_VERSION 4
+#define RK_ABI_VERSION 5
 #define RK_OK 0
 #define RK_EINVAL -1 /* an argument breaks the contract; nothing was written, unless said so */
 #define RK_ECHANGED -2 /* a file is not, or not for good, what it was */
@@ -37,6 +37,25 @@ int rk_minhash_words(const uint8_t *text, size_t len, const int64_t *off, size_t
 /* How many containers of a JSON text are open at once, at most: brackets outside of strings are counted. Of bytes that are
  * no JSON it is some number, at most len. */
 size_t rk_json_depth(const uint8_t *text, size_t len);
+
+/* How much a JSON text holds: what opens a container, and in all what opens one or is a comma, outside of strings. Parsed,
+ * it has as many containers, and at most one value more (a key and its value are one). */
+size_t rk_json_values(const uint8_t *text, size_t len, size_t *containers);
+
+/* Some elements of a list, or members of an object, that lie side by side in a JSON text. */
+typedef struct {
+    int64_t begin, end; /* with the commas between them, without those around them */
+    int64_t value;      /* where the value of the only one begins, when that one has `least` bytes or more; else -1 */
+} rk_piece;
+
+/* Where a JSON list or object can be cut into pieces that may be parsed by themselves, in order: of many small elements
+ * together (fewer than 2 * least bytes), or of a large one alone. White space around the text is allowed.
+ *   least   more than 0
+ *   pieces  out, room for cap of them; 2 * len / least + 2 are always enough
+ * Returns how many there are: none when the container is empty, or the text none. RK_EINVAL: it does not end as it begins,
+ * or there are more than cap; what is in pieces is then of no use. Of what is no JSON a piece may be anything: when each
+ * is some elements or members, and none is blank, then the text was JSON. */
+int64_t rk_json_pieces(const uint8_t *text, size_t len, size_t least, rk_piece *pieces, size_t cap);
 
 /* The lines of a text in which each one begins with { and ends with }, a newline behind it.
  *   ends  out, for each line the offset behind its newline; room for cap of them

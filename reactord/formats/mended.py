@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 
 import orjson
 
-from reactord.formats.records import Mended
+from reactord.formats.pieces import Text, parsed
+from reactord.formats.records import BOM, Mended
 
-_BOM = b"\xef\xbb\xbf"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def mended(raw: bytes) -> list[Mended]:
     """The kinds of trouble that `records.load` mended in a document that it accepted; nearly always none."""
-    try:
-        orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return [Mended(what) for what in sorted(_troubles(raw))]
-    return []
+    found = {"byte order mark"} if raw.startswith(BOM) else set()
+
+    def look(text: Text) -> object:
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return _looked_at(bytes(text).decode(), found)
+
+    parsed(raw.removeprefix(BOM), look)
+    return [Mended(what) for what in sorted(found)]
 
 
-def _troubles(raw: bytes) -> Iterable[str]:
-    found = {"byte order mark"} if raw.startswith(_BOM) else set()
+def _looked_at(text: str, found: set[str]) -> object:
+    """What it says, and into `found` what is wrong with it."""
 
     def constant(name: str) -> None:
         found.add(name.removeprefix("-"))
 
-    value = json.loads(raw.decode("utf-8-sig"), parse_constant=constant)
+    value: object = json.loads(text, parse_constant=constant)
     if _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
         found.add("lone surrogate")
-    return found
+    return value

@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
 
 from reactord.errors import BadRecord
+from reactord.formats.pieces import SMALL_BYTES, Broken, Look, NoList, Text, elements, parsed
 from reactord.formats.schema import KINDS
 from reactord.kernels.json_text import depth_of
 
 #: orjson parses to 1024 and refuses to write beyond 254: what cannot be written again is not accepted
 MAX_DEPTH = 64
 MAX_IDENTITY_CHARACTERS = 256
+#: Python's writers may put it in front
+BOM = b"\xef\xbb\xbf"
 
 
 class Record(NamedTuple):  # thousands a second: four times as cheap as a frozen dataclass
@@ -74,16 +77,51 @@ def load(raw: bytes) -> Any:  # noqa: ANN401 - any JSON value
     NaN and infinities become null, lone surrogates a question mark; integers of more than 64 bits become floats either
     way, so that what was accepted can be written again. Raises BadRecord with the parser's words.
     """
+    deep = _is_deep(raw)
     try:
-        value = orjson.loads(raw)
-    except orjson.JSONDecodeError as first:
-        try:
-            value = _mend(json.loads(raw.decode("utf-8-sig", errors="strict"), parse_int=_integer))
-        except (ValueError, RecursionError):
-            raise BadRecord(f"not JSON: {first}; send one complete UTF-8 JSON value") from None
-    if depth_of(raw) > MAX_DEPTH:
+        value = parsed(raw.removeprefix(BOM), _lenient)
+    except Broken as broken:
+        raise _no_json(broken) from None
+    if deep:
         raise BadRecord(f"nested deeper than {MAX_DEPTH} levels; flatten the document")
     return value
+
+
+def load_some(raw: bytes, large: Look) -> Iterator[list[Any]]:
+    """What is in a JSON list, some of it at a time; before a large element is parsed, `large` may refuse it.
+
+    Raises BadRecord as `load` does, and for what is no list.
+    """
+    if _is_deep(raw):
+        raise BadRecord(f"nested deeper than {MAX_DEPTH} levels; flatten the document")
+    try:
+        yield from elements(raw.removeprefix(BOM), _lenient, large)
+    except NoList:
+        raise BadRecord("this is no JSON list; write one list") from None
+    except Broken as broken:
+        raise _no_json(broken) from None
+
+
+def _is_deep(raw: bytes) -> bool:
+    """Raises BadRecord of a large text that is: it cannot be looked at in pieces."""
+    deep = depth_of(raw) > MAX_DEPTH
+    if deep and len(raw) > SMALL_BYTES:
+        raise BadRecord(f"not JSON, or nested deeper than {MAX_DEPTH} levels; flatten the document")
+    return deep
+
+
+def _lenient(text: Text) -> Any:  # noqa: ANN401 - any JSON value
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as first:
+        try:
+            return _mend(json.loads(bytes(text).decode("utf-8", errors="strict"), parse_int=_integer))
+        except (ValueError, RecursionError):
+            raise _no_json(first) from None
+
+
+def _no_json(why: ValueError) -> BadRecord:
+    return BadRecord(f"not JSON: {why}; send one complete UTF-8 JSON value")
 
 
 def load_object(raw: bytes) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -12,19 +11,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reactord.errors import BadRequest
 from reactord.formats.records import load_object
+from reactord.http.large import LARGE_BYTES, by_size
 from reactord.http.refusals import BadFields, TooLarge
+from reactord.kernels.json_text import values_of
 
 Model = TypeVar("Model", bound=BaseModel)
 
 TIMEOUT_S = 30.0
-#: bodies that are larger, or may be, are read so many at a time: others wait, for their memory is ours
-MAX_LARGE = 16
-#: what is larger is parsed in a thread: a loop that parses for 50 ms answers nobody
-LARGE_BYTES = 64 * 1024
-
-#: what a value costs does not depend on its length: 8 MiB of `[],` are 240 MB of lists, made while all wait
-MAX_VALUES = 1_000_000
-LARGE: web.AppKey[asyncio.Semaphore] = web.AppKey("large", asyncio.Semaphore)
+#: what a value costs does not depend on its length: 8 MiB of `[],` are 240 MB of lists. Ten thousand experiences of 20
+#: fields are 200,000 values
+MAX_VALUES = 600_000
+MAX_CONTAINERS = 150_000
+#: in the outermost object
+MAX_NAMES = 10_000
 
 
 class Body(BaseModel):
@@ -45,35 +44,43 @@ class Said(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-async def body_of(model: type[BaseModel], request: web.Request, *, or_nothing: bool = False) -> BaseModel:
-    """The JSON object that a request carries. `or_nothing`: no bytes are an empty one.
-
-    Raises BadInput, and what aiohttp raises of a body that is too large or too slow.
-    """
-    raw = await _read(request) or (b"{}" if or_nothing else b"")
-    if len(raw) > LARGE_BYTES:
-        return await asyncio.to_thread(_understood, model, raw)
-    return _understood(model, raw)
-
-
-def _understood(model: type[BaseModel], raw: bytes) -> BaseModel:
-    if sum(map(raw.count, (b",", b"[", b"{"))) > MAX_VALUES:
-        raise TooLarge(f"the body holds more than {MAX_VALUES} values; send it in parts")
-    return checked(model, load_object(raw))
-
-
-async def _read(request: web.Request) -> bytes:
-    length = request.content_length
-    if (length or 0) > request.client_max_size:
-        raise web.HTTPRequestEntityTooLarge(request.client_max_size, length or 0)
-    is_large = length is None or length > LARGE_BYTES or "Content-Encoding" in request.headers
+async def received(request: web.Request) -> bytes:
+    """What the body is. Raises BadInput, and what aiohttp raises of one that is too large or too slow."""
+    length = request.content_length or 0
+    if length > request.client_max_size:
+        raise web.HTTPRequestEntityTooLarge(request.client_max_size, length)
     try:
-        async with asyncio.timeout(TIMEOUT_S), request.app[LARGE] if is_large else contextlib.nullcontext():
+        async with asyncio.timeout(TIMEOUT_S):
             return await _whole(request)
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
     except web.RequestPayloadError as damage:
         raise BadRequest(f"the body cannot be read ({damage}); send it again, whole") from None
+
+
+async def understood(model: type[BaseModel], request: web.Request, raw: bytes, *, or_nothing: bool) -> BaseModel:
+    """The JSON object in a body. `or_nothing`: no bytes are an empty one. Raises BadInput."""
+    return await by_size(request, _understood, model, raw or (b"{}" if or_nothing else b""))
+
+
+def _understood(model: type[BaseModel], raw: bytes) -> BaseModel:
+    bounded(raw)
+    values = load_object(raw)
+    if len(values) > MAX_NAMES:
+        raise TooLarge(f"the body has {len(values)} names; send at most {MAX_NAMES}")
+    return checked(model, values)
+
+
+def bounded(text: bytes | memoryview) -> None:
+    """Raises TooLarge of a JSON text that would be too many values."""
+    if len(text) <= LARGE_BYTES:
+        return
+    values, containers = values_of(text)
+    if values > MAX_VALUES or containers > MAX_CONTAINERS:
+        raise TooLarge(
+            f"{values} values, {containers} of them lists and objects, are too many at once;"
+            f" send at most {MAX_VALUES}, and {MAX_CONTAINERS}"
+        )
 
 
 async def _whole(request: web.Request) -> bytes:
@@ -82,8 +89,19 @@ async def _whole(request: web.Request) -> bytes:
     while chunk := await request.content.readany():
         body += chunk
         if len(body) > request.client_max_size:
+            await _passed_over(request)
             raise web.HTTPRequestEntityTooLarge(request.client_max_size, len(body))
+        if len(body) > LARGE_BYTES:
+            await asyncio.sleep(0)  # what is packed is there at once, and unpacked on the way
     return bytes(body)
+
+
+async def _passed_over(request: web.Request) -> None:
+    """Let the sender of a packed body come to its end, so that it can see the refusal; not of a bomb."""
+    left = request.client_max_size if "Content-Encoding" in request.headers else 0
+    while left > 0 and (chunk := await request.content.readany()):
+        left -= len(chunk)
+        await asyncio.sleep(0)
 
 
 def checked(model: type[Model], values: Mapping[str, Any]) -> Model:

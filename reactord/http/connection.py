@@ -1,4 +1,4 @@
-"""How long may a connection keep us waiting? HEAD_S for a whole head, TAKE_S to take an answer; idle, it makes room."""
+"""How long may a connection keep us waiting? HEAD_S for a whole head, TAKE_S to take an answer; then it makes room."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ IDLE_S = 30.0
 LINGER_S = 2.0
 #: who takes nothing of a long answer for so long has left
 TAKE_S = 30.0
-#: requests that are answered at once, streams among them. There are more connections than that (listen.py), so one that
-#: only asks how we are always finds a place
-MAX_BUSY = 1136
+#: taken from the network at once, and kept until somebody reads it. asyncio takes eight times as much: of pings, or of
+#: chunks of a byte, that are forty thousand
+AHEAD_BYTES = 32 * 1024
+#: connections in all: more than all streams together
+MAX_CONNECTIONS = 1200
+#: of them, or of a quarter where there are few, that are kept from all requests but those that only ask how we are
+KEPT = 64
 #: in a head; a field, and the line with the path and its query, have up to 8,190 bytes each
 MAX_HEADERS = 64
 
@@ -39,6 +43,10 @@ class Alarm:
         """One that is set stays as it is."""
         if self._handle is None:
             self._handle = asyncio.get_running_loop().call_later(after_s, self._call)
+
+    @property
+    def is_set(self) -> bool:
+        return self._handle is not None
 
     def put_off(self) -> None:
         if self._handle is not None:
@@ -62,6 +70,7 @@ class Connection(web.RequestHandler):
             keepalive_timeout=IDLE_S,
             lingering_time=LINGER_S,
             max_headers=MAX_HEADERS,
+            read_bufsize=AHEAD_BYTES,
         )
 
     @property
@@ -69,14 +78,21 @@ class Connection(web.RequestHandler):
         """Whether a request of it is being answered; a stream is for as long as it is open."""
         return self._request_in_progress
 
-    def give_way(self) -> bool:
-        """Close, unless it is busy or closed already."""
-        if self.is_busy or self.transport is None or self.transport.is_closing():
+    @property
+    def waits(self) -> bool:
+        """Whether it is the client for whom we wait: to send the rest of a body, or to take what we say."""
+        request = self._current_request
+        return self._take.is_set or (request is not None and not request.content.is_eof())
+
+    def give_way(self, *, busy: bool = False) -> bool:
+        """Close, unless it is closed already, or busy; `busy`: it must wait for its client, then."""
+        if self.transport is None or self.transport.is_closing() or (self.is_busy and not (busy and self.waits)):
             return False
         self._give_up()
         return True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.max_size = AHEAD_BYTES  # type: ignore[attr-defined] # of selector_events
         super().connection_made(transport)
         ours, theirs = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
         self.door = door_of(ours)
@@ -109,6 +125,8 @@ class Connection(web.RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> Coroutine[None, None, tuple[web.StreamResponse, bool]]:
         """What has no route (a path, a method, an Expect that nobody knows) meets the guards here."""
+        if request.body_exists and "Content-Encoding" in request.headers and not request.content.is_eof():
+            self._lingering_time = 0.0  # a megabyte of it can be a gigabyte, and would be unpacked without a break
         if type(resp) is not web.Response and isinstance(resp, web.HTTPException):  # the latter costs a microsecond
             resp = unrouted(request, resp)
         return super().finish_response(request, resp, start_time)
@@ -140,6 +158,11 @@ class Crowd:
 
     def __init__(self) -> None:
         self.all: Callable[[], Sequence[web.RequestHandler]] = list  # until there is a server
+        self.fit(MAX_CONNECTIONS)
+
+    def fit(self, places: int) -> None:
+        """There is room for so many, and for `most` requests that cost time."""
+        self.places, self.most = places, places - min(KEPT, places // 4)
 
     def busy(self) -> int:
         return sum(isinstance(one, Connection) and one.is_busy for one in self.all())
@@ -147,7 +170,14 @@ class Crowd:
     @property
     def is_full(self) -> bool:
         """Whether only those can be answered that cost no time; the one that asks is busy, too."""
-        return len(self.all()) > MAX_BUSY and self.busy() > MAX_BUSY
+        return len(self.all()) > self.most and self.busy() > self.most
+
+    def make_room(self) -> bool:
+        """Whether there is a place for one more. The oldest that asks nothing goes, or that keeps us waiting."""
+        if len(self.all()) < self.places:
+            return True
+        crowd = [one for one in self.all() if isinstance(one, Connection)]
+        return any(one.give_way() for one in crowd) or any(one.give_way(busy=True) for one in crowd)
 
 
 CROWD: web.AppKey[Crowd] = web.AppKey("crowd", Crowd)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,9 +21,9 @@ from pydantic import Field, ValidationError
 
 from reactord.errors import BadRequest
 from reactord.formats import FORMATS
-from reactord.formats.records import load
+from reactord.formats.records import load_some
 from reactord.home import Home
-from reactord.http.bodies import Body
+from reactord.http.bodies import Body, bounded
 from reactord.http.refusals import BadFields, TooLarge
 from reactord.jobs.triggers import LANGUAGE, JobId, JobRequest, new_job_id
 from reactord.jobspec import Hyper, Recipe
@@ -39,6 +40,10 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _GZIP = 16 + zlib.MAX_WBITS
 
 
+#: of a foreign client; each name in it is looked at
+Config = Annotated[dict[str, Any], Field(max_length=1000)]
+
+
 class StartBody(Body):
     """The keys we read. Body sends others too (epochs, checkpoint_*): steps, not epochs, are planned here."""
 
@@ -47,7 +52,7 @@ class StartBody(Body):
     experiences: list[Any] | None = None
     dataset_path: Annotated[str, Field(max_length=4096)] | None = None
     use_dropbox: bool = False
-    config: dict[str, Any] | None = None
+    config: Config | None = None
     priority: Annotated[str, Field(max_length=32)] | None = None
     recipe: Recipe | None = None
     source: str | None = None
@@ -132,39 +137,41 @@ def documents(order: Order, home: Home) -> Documents:
 
     Reads and copies the drop-box file; it stays where it is, because Body removes it itself.
     """
-    items = order.experiences
-    if order.dataset_path is not None:
-        items = load(_read_dropbox(home, order.dataset_path))
-        if not isinstance(items, list):
-            raise BadRequest("the drop-box file holds no JSON list; write one list of experiences")
-    parts = list(_pack(order.job, items or []))
-    for part in parts:
+    if order.dataset_path is None:
+        some: Iterable[list[Any]] = [order.experiences or []]
+    else:
+        some = load_some(_read_dropbox(home, order.dataset_path), bounded)
+    parts, items = [], 0
+    for part, count in _pack(order.job, chain.from_iterable(some)):
         FORMATS[FORMAT].parse(part, order.job.job_id)
-    return Documents(parts, len(items or []))
+        parts.append(part)
+        items += count
+    return Documents(parts, items)
 
 
-def _pack(job: JobRequest, items: list[Any]) -> Iterator[bytes]:
-    """Documents of at most MAX_DOCUMENT_BYTES. The same items of the same job give the same identities.
+def _pack(job: JobRequest, items: Iterable[Any]) -> Iterator[tuple[bytes, int]]:
+    """Documents of at most MAX_DOCUMENT_BYTES, and how many items each holds. The same items give the same identities.
 
     An item without an id of its own is named by its document and its place in it, so every document has its own name.
     """
-    chunk: list[bytes] = []
-    size, first = 0, 0
+    chunk, count, first = bytearray(), 0, 0
     for position, item in enumerate(items):
         raw = _written(item, position)
-        if chunk and size + len(raw) > MAX_DOCUMENT_BYTES:
-            yield _document(job, first, chunk)
-            chunk, size, first = [], 0, position
-        chunk.append(raw)
-        size += len(raw) + 1
-    if chunk:
-        yield _document(job, first, chunk)
+        if count and len(chunk) + len(raw) > MAX_DOCUMENT_BYTES:
+            yield _document(job, first, chunk), count
+            chunk, count, first = bytearray(), 0, position
+        if count:
+            chunk += b","
+        chunk += raw  # kept for itself, each would take a kilobyte
+        count += 1
+    if count:
+        yield _document(job, first, chunk), count
 
 
-def _document(job: JobRequest, first: int, items: list[bytes]) -> bytes:
+def _document(job: JobRequest, first: int, items: bytearray) -> bytes:
     name = f"{job.job_id}:{first}" if first else job.job_id
     head = orjson.dumps({"batch_id": name, "model_type": job.model_type})
-    return head[:-1] + b',"experiences":[' + b",".join(items) + b"]}"
+    return b"".join((head[:-1], b',"experiences":[', items, b"]}"))
 
 
 def _written(item: Any, position: int) -> bytes:  # noqa: ANN401 - any JSON value

@@ -19,16 +19,13 @@ from aiohttp import web
 from reactord import durable
 from reactord.errors import EnvironmentTrouble
 from reactord.http import sockets, token
-from reactord.http.connection import CROWD, Connection, Full
+from reactord.http.connection import CROWD, MAX_CONNECTIONS, Connection, Full
 from reactord.http.guards import FACADE, TOKEN
 from reactord.http.sockets import EVERY_IPV4, EVERY_IPV6, LOOPBACK, door_of
 from reactord.settings import Settings
 
 log = logging.getLogger("reactord.http")
 
-#: more than all streams together. Who comes when all places are taken gets the place of who is idle longest, and of
-#: the requests some places are kept for those that are answered at once (route.py): /health is always heard
-MAX_CONNECTIONS = 1200
 #: descriptors that the rest of the daemon may need besides: the ingest alone holds 200 drop files at a time
 OTHER_FILES = 512
 #: of an answer that is being written when we leave; aiohttp waits twice
@@ -47,7 +44,8 @@ class Listening:
         self._servers: list[asyncio.Server] = []
         self._missing: dict[str, Opening] = {}  # where we should listen besides and do not, by its name
         self._troubles: dict[str, str] = {}
-        self._bound, self._room = bound, _room()
+        self._bound, self._crowd = bound, app[CROWD]
+        self._crowd.fit(_room())
         self.port = int(bound[0].getsockname()[1])
         self.path = sockets.socket_file(app[FACADE].home)
 
@@ -55,7 +53,7 @@ class Listening:
         await self._runner.setup()
         server = self._runner.server
         assert server is not None
-        self._runner.app[CROWD].all = lambda: server.connections
+        self._crowd.all = lambda: server.connections
         await self._answer(self._bound)
 
     async def also(self, name: str, opening: Opening) -> None:
@@ -97,19 +95,14 @@ class Listening:
         loop = asyncio.get_running_loop()
         for one in bound:
             create = loop.create_unix_server if one.family == socket.AF_UNIX else loop.create_server
-            self._servers.append(await create(self._accept, sock=one, backlog=sockets.BACKLOG))
+            # as many are accepted at once, before one of them can be turned away
+            backlog = min(sockets.BACKLOG, self._crowd.places // 4)
+            self._servers.append(await create(self._accept, sock=one, backlog=backlog))
 
     def _accept(self) -> asyncio.Protocol:
         server = self._runner.server
         assert server is not None
-        if len(server.connections) >= min(self._room, MAX_CONNECTIONS) and not _made_room(server):
-            return Full()
-        return Connection(server)
-
-
-def _made_room(server: web.Server) -> bool:
-    """Close the connection that is here longest of those that ask nothing; False: all are being answered."""
-    return any(isinstance(oldest, Connection) and oldest.give_way() for oldest in server.connections)
+        return Connection(server) if self._crowd.make_room() else Full()
 
 
 async def serve(settings: Settings, app: web.Application, port: int | None = None) -> Listening:
@@ -142,7 +135,10 @@ def _besides(settings: Settings, listening: Listening) -> dict[str, Opening]:
 
 
 def _room() -> int:
-    """How many connections we may hold. Each is a descriptor; some systems give 256 of them, and more to who asks."""
+    """How many connections we may hold. Each is a descriptor; some systems give 256 of them, and more to who asks.
+
+    Who gives few gives us a quarter of them: others of ours need theirs, too.
+    """
     wanted = MAX_CONNECTIONS + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -150,4 +146,6 @@ def _room() -> int:
             most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(OTHER_FILES // 4, soft - OTHER_FILES)
+    if soft == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return min(MAX_CONNECTIONS, max(soft // 4, soft - OTHER_FILES))

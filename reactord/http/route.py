@@ -15,10 +15,11 @@ from typing import Any, Literal
 from aiohttp import web
 from pydantic import BaseModel
 
-from reactord.http.bodies import Said, body_of, checked
+from reactord.http.bodies import Said, checked, received, understood
 from reactord.http.connection import CROWD
 from reactord.http.facade import Facade
 from reactord.http.guards import FACADE, LIMITS, RETRY_AFTER_S, answer, in_words, refuse, refused
+from reactord.http.large import DESK, may_be_large
 from reactord.http.refusals import NotThere
 
 #: what a part of a path may look like; everything we name looks so
@@ -91,8 +92,10 @@ async def _serve(route: Route, request: web.Request) -> web.StreamResponse:
             if not _NAME.fullmatch(part):
                 raise NotThere(f"there is no such {name.removesuffix('_id')}; look at the lists of what there is")
         query = checked(route.asks, dict(request.query)) if route.asks else None
-        body = await body_of(route.takes, request, or_nothing=route.or_nothing) if route.takes else None
-        said = await route.handler(Ask(facade, request, body, query))
+        if route.takes:
+            said = await _heard(route, request, query)
+        else:
+            said = await route.handler(Ask(facade, request, None, query))
         if type(said) is web.Response or isinstance(said, web.StreamResponse):  # the latter costs a microsecond
             return said
         return answer(said.document, said.status, said.headers) if isinstance(said, Reply) else answer(said)
@@ -111,3 +114,20 @@ def _not_now(route: Route, request: web.Request, facade: Facade) -> web.Response
     if route.costs and (wait_s := request.app[LIMITS].wait_s()):
         return refuse(429, f"too many submissions; ask again in {wait_s} s", **{"Retry-After": str(wait_s)})
     return None
+
+
+async def _heard(route: Route, request: web.Request, query: BaseModel | None) -> Answer:
+    """What the handler says to a body. A large one has its place until then, and is understood when it is its turn."""
+    if not may_be_large(request):
+        return await _understood(route, request, query, await received(request))
+    desk = request.app[DESK]
+    async with desk.place():
+        raw = await received(request)
+        async with desk.turn:
+            return await _understood(route, request, query, raw)
+
+
+async def _understood(route: Route, request: web.Request, query: BaseModel | None, raw: bytes) -> Answer:
+    assert route.takes
+    body = await understood(route.takes, request, raw, or_nothing=route.or_nothing)
+    return await route.handler(Ask(request.app[FACADE], request, body, query))

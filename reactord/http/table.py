@@ -7,22 +7,33 @@ from typing import Any
 
 from aiohttp import web
 
+from reactord.http.guards import encoded
 from reactord.http.openapi import document
 from reactord.http.page import page
 from reactord.http.route import Ask, Route
 from reactord.http.routes import bridge, data, life, lifecycle, models, runs, schedules, streams, training, watching
+from reactord.http.views import encode
 
 
-async def describe(ask: Ask) -> dict[str, Any]:
+async def describe(ask: Ask) -> web.Response:
     """For machines."""
-    return _document(ask.facade.version)
+    return encoded(_written(ask.facade.version))
 
 
 async def show(ask: Ask) -> web.Response:
     """For people."""
-    return web.Response(
-        text=page(_document(ask.facade.version)), content_type="text/html", headers=NOTHING_FROM_OUTSIDE
-    )
+    body = _page(ask.facade.version)
+    return web.Response(body=body, content_type="text/html", charset="utf-8", headers=NOTHING_FROM_OUTSIDE)
+
+
+@lru_cache(maxsize=1)
+def _written(version: str) -> bytes:
+    return encode(_document(version))
+
+
+@lru_cache(maxsize=1)
+def _page(version: str) -> bytes:
+    return page(_document(version)).encode()
 
 
 @lru_cache(maxsize=1)

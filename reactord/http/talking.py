@@ -80,7 +80,10 @@ class Talk(web.WebSocketResponse):
     def __init__(
         self, streams: Streams, transport: asyncio.Transport | None, channels: frozenset[str], version: str
     ) -> None:
-        super().__init__(timeout=CLOSE_S, heartbeat=HEARTBEAT_S, compress=False, max_msg_size=MAX_MESSAGE_BYTES)
+        super().__init__(
+            timeout=CLOSE_S, heartbeat=HEARTBEAT_S, compress=False, max_msg_size=MAX_MESSAGE_BYTES,
+            autoping=False,  # it answers a thousand pings before anybody else has a turn
+        )  # fmt: skip
         streams.check()
         self._streams, self._transport, self._listener = streams, transport, Listener()
         self._channels, self._version = channels, version
@@ -109,13 +112,14 @@ class Talk(web.WebSocketResponse):
         about = {"service": "reactor_core", "version": self._version, "channels": sorted(self._channels)}
         await self._say("connected", payload=about)
         async for message in self:
-            if message.type == WSMsgType.BINARY:
+            if wait_s := self._limits.wait_s():
+                await self._part(WSCloseCode.POLICY_VIOLATION, f"too many messages; come back in {wait_s} s")
+            elif message.type == WSMsgType.BINARY:
                 await self._part(WSCloseCode.UNSUPPORTED_DATA, "send text")
+            elif message.type == WSMsgType.PING:
+                await self.pong(message.data)
             elif message.type == WSMsgType.TEXT:
-                if wait_s := self._limits.wait_s():
-                    await self._part(WSCloseCode.POLICY_VIOLATION, f"too many messages; come back in {wait_s} s")
-                else:
-                    await self._hear(message.data)
+                await self._hear(message.data)
 
     async def _tell(self) -> None:
         """Say what happens."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from reactord.errors import MissingCompiler
 
-ABI_VERSION = 4  # RK_ABI_VERSION in native/include/rk.h
+ABI_VERSION = 5  # RK_ABI_VERSION in native/include/rk.h
 
 try:
     from reactord.kernels._native import ffi, lib

@@ -14,7 +14,7 @@ from support.attacks import HEALTH, LAST, MIB, START, is_refusal, under_attack
 from support.http_daemon import house_in, served
 from support.raw_http import exchange, health_beside, line_to
 
-from reactord.http import bodies, connection, guards, listen
+from reactord.http import bodies, connection, guards, large, listen
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ async def test_a_body_that_comes_too_slowly_is_a_408(house, monkeypatch):
 
 
 async def test_large_bodies_are_read_a_few_at_a_time(house, monkeypatch):
-    monkeypatch.setattr("reactord.http.app.MAX_LARGE", 1)
+    monkeypatch.setattr(large, "MAX_LARGE", 1)
     body = b'{"job_id": "%s", "config": {"x": "' + b"x" * 70_000 + b'"}}'
     async with under_attack(house) as at, line_to(at.port) as first, line_to(at.port) as second:
         one, two = body % b"a1", body % b"a2"
@@ -143,8 +143,9 @@ async def test_who_waits_longest_makes_room_for_who_comes(house, monkeypatch):
 
 @pytest.mark.parametrize(
     ("soft", "hard", "asked", "room"),
-    [(256, 10_000, 1712, 1200), (256, 1000, 1000, 488), (256, 256, 256, 128), (4096, 4096, None, 3584),
-     (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None, 1200), (256, resource.RLIM_INFINITY, 1712, 1200)],
+    [(256, 10_000, 1712, 1200), (256, 1000, 1000, 488), (256, 256, 256, 64), (128, 128, 128, 32),
+     (4096, 4096, None, 1200), (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None, 1200),
+     (256, resource.RLIM_INFINITY, 1712, 1200)],
 )  # fmt: skip
 def test_a_system_that_gives_few_descriptors_is_asked_for_more(monkeypatch, soft, hard, asked, room):
     limits, wanted = [(soft, hard)], []
@@ -160,8 +161,10 @@ def test_a_system_that_gives_few_descriptors_is_asked_for_more(monkeypatch, soft
 
 
 async def test_while_too_much_is_going_on_only_the_health_is_told(house, monkeypatch):
-    monkeypatch.setattr(connection, "MAX_BUSY", 3)
+    crowd = connection.Crowd()
+    monkeypatch.setattr("reactord.http.app.Crowd", lambda: crowd)
     async with under_attack(house) as at, contextlib.AsyncExitStack() as held:
+        crowd.most = 3
         lines = [await held.enter_async_context(line_to(at.port)) for _ in range(3)]
         for line in lines:
             await line.send(START + b"Content-Length: 17\r\n\r\n{")
@@ -180,17 +183,46 @@ async def test_where_every_place_is_at_work_the_next_is_turned_away(house, monke
     async with served(house) as at, contextlib.AsyncExitStack() as held:
         lines = [await held.enter_async_context(line_to(at.port)) for _ in range(3)]
         for line in lines:
-            await line.send(START + b"Content-Length: 17\r\n\r\n{")
-        async with asyncio.timeout(10):
-            while crowd.busy() < 3:
-                await asyncio.sleep(0.01)
-        monkeypatch.setattr(listen, "MAX_CONNECTIONS", 3)
+            await line.send(b"GET /api/v1/events/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b" 200 " in await asyncio.wait_for(line.reader.readline(), 10)
+        assert crowd.busy() == 3
+        crowd.fit(3)
         assert await exchange(at.port, LAST) == []
-        await lines[0].send(b'"job_id": "a1" }')
-        assert (await lines[0].answer()).status == 200
+        lines[0].writer.transport.abort()
+        async with asyncio.timeout(10):
+            while crowd.busy() == 3:
+                await asyncio.sleep(0.01)
         async with health_beside(at.port):
             pass
-    assert crowd.busy() == 0
+        assert crowd.busy() == 2
+
+
+HALF = b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+HOLDS = {
+    "half a body for what is always answered": b"POST /lifecycle/handshake HTTP/1.1\r\nHost: localhost\r\n" + HALF,
+    "half a body for who takes it": START + b"Content-Length: 100\r\n\r\n{",
+    "half a body for nobody": b"POST /health HTTP/1.1\r\nHost: localhost\r\n" + HALF,
+    "half of a large body": START + b"Transfer-Encoding: chunked\r\n\r\n4\r\n{   ",
+    "answers that nobody takes": b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200,
+}
+
+
+@pytest.mark.parametrize("hold", HOLDS)
+async def test_who_keeps_us_waiting_keeps_no_place_from_who_asks_how_we_are(house, monkeypatch, hold):
+    crowd = connection.Crowd()
+    monkeypatch.setattr("reactord.http.app.Crowd", lambda: crowd)
+    async with served(house) as at, contextlib.AsyncExitStack() as held:
+        crowd.fit(8)
+        lines = [await held.enter_async_context(line_to(at.port)) for _ in range(8)]
+        for line in lines:
+            line.writer.transport.pause_reading()
+            line.writer.write(HOLDS[hold])
+        async with asyncio.timeout(10):
+            while crowd.busy() + sum(one.waits for one in crowd.all()) < 8 and hold != "half a body for nobody":
+                await asyncio.sleep(0.01)
+        for _ in range(10):
+            assert [one.status for one in await exchange(at.port, LAST)] == [200]
+        assert len(crowd.all()) <= 8
 
 
 async def test_submissions_have_a_pace_and_questions_have_none(house, monkeypatch):

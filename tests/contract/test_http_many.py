@@ -14,7 +14,7 @@ import pytest
 from support.http_daemon import body_client, house_in, parse_sse, served
 from support.raw_streams import WebSocket, plain, rest, unchunked
 
-from reactord.http import listen, outbox, stream
+from reactord.http import connection, outbox, stream
 from reactord.http.app import build
 from reactord.http.listen import serve
 from reactord.settings import Settings
@@ -243,7 +243,7 @@ async def test_trouble_with_the_disk_silences_nobody_for_ever(house, monkeypatch
 
 
 def test_all_streams_together_leave_room_for_requests():
-    assert listen.MAX_CONNECTIONS - stream.MAX_STREAMS >= 64
+    assert connection.MAX_CONNECTIONS - connection.KEPT > stream.MAX_STREAMS
 
 
 async def test_a_thousand_open_streams_end_within_two_seconds_each_in_its_own_way(house):

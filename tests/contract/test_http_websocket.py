@@ -327,3 +327,19 @@ async def test_the_number_of_websockets_is_capped_with_the_streams(house, monkey
             await at.session.ws_connect(at.base + "/ws")
         assert refused.value.status == 503
         assert (await at.get("/health"))[0] == 200
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG, TEXT])
+async def test_who_says_too_much_is_parted_with_whatever_it_says(house, opcode):
+    async with served(house) as at:
+        one = await WebSocket.open(at.port, "/ws")
+        for _ in range(500):
+            one.send(b'{"type": "ping"}', opcode)
+        said, code = [], None
+        while code is None:
+            kind, payload = await one.frame()
+            said.append(kind)
+            code = int.from_bytes(payload[:2], "big") if kind == CLOSE else None
+        assert code == 1008
+        assert len(said) < 100
+        await one.leave()

@@ -26,3 +26,62 @@ def line_ends(text: bytes, cap: int) -> list[int] | None:
     if len(lines) > cap or not all(re.fullmatch(rb"\{.*\}\n", line, re.DOTALL) for line in lines):
         return None
     return [sum(map(len, lines[: n + 1])) for n in range(len(lines))]
+
+
+def values(text: bytes) -> tuple[int, int]:
+    """(one more than the commas and the containers, the containers) outside of strings."""
+    bare = STRING.sub(b"", text)
+    containers = len(re.findall(rb"[\[{]", bare))
+    return 1 + bare.count(b",") + containers, containers
+
+
+def elements(inner: bytes) -> list[tuple[int, int, int]] | None:
+    """(where each element begins, where it ends, where its value begins), of what is between the brackets."""
+    found, depth, begin, value = [], 0, 0, 0
+    for token in re.finditer(STRING.pattern + rb"|[\[\]{},:]", inner, re.DOTALL):
+        if token[0] in (b"[", b"{"):
+            depth += 1
+        elif token[0] in (b"]", b"}"):
+            depth -= 1
+            if depth < 0:
+                return None
+        elif depth == 0 and token[0] == b":" and value == begin:
+            value = token.end()
+        elif depth == 0 and token[0] == b",":
+            found.append((begin, token.start(), value))
+            begin = value = token.end()
+    return None if depth else [*found, (begin, len(inner), value)]
+
+
+def pieces(text: bytes, least: int) -> list[tuple[int, int, int]] | None:
+    """(begin, end, value) of what is parsed together: small elements until they are `least` bytes, large ones alone."""
+    blank = b" \t\n\r"
+    trimmed = text.strip(blank)
+    if trimmed[:1] not in (b"[", b"{"):
+        return []
+    if len(trimmed) < 2 or trimmed[-1:] != {b"[": b"]", b"{": b"}"}[trimmed[:1]]:
+        return None
+    inner = trimmed[1:-1]
+    if not inner.strip(blank):
+        return []
+    if (each := elements(inner)) is None:
+        return None
+    found: list[tuple[int, int, int]] = []
+    together: list[tuple[int, int, int]] = []
+
+    def close() -> None:
+        if together:
+            found.append((together[0][0], together[-1][1], -1))
+            together.clear()
+
+    for element in each:
+        if element[1] - element[0] >= least:
+            close()
+            found.append(element)
+            continue
+        together.append(element)
+        if element[1] - together[0][0] >= least:
+            close()
+    close()
+    offset = text.index(trimmed[:1]) + 1
+    return [(begin + offset, end + offset, value if value < 0 else value + offset) for begin, end, value in found]

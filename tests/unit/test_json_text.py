@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reference import json_text as slow
 
 from reactord.kernels import ffi, json_text, lib
-from reactord.kernels.json_text import depth_of, object_lines
+from reactord.kernels.json_text import depth_of, object_lines, pieces_of, values_of
 
 MIB = 1 << 20
 #: what the kernels look for is drawn more often than chance would
@@ -80,6 +80,69 @@ def test_a_megabyte_of_anything_is_quick(piece, before):
     assert time.perf_counter() - began < 0.25
     assert found <= len(text)
     assert found == MIB or piece != b"[" or before
+
+
+# -- values ------------------------------------------------------------------------------------------------------------
+@settings(max_examples=600)
+@given(SOUP)
+def test_the_values_equal_their_slow_reference_on_any_bytes(text):
+    assert values_of(text) == slow.values(text)
+
+
+def count(value):
+    """(values, of them containers) of a parsed value; a key is part of its value."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    counts = [count(one) for one in inner]
+    return 1 + sum(n for n, _ in counts), isinstance(value, dict | list) + sum(n for _, n in counts)
+
+
+@settings(max_examples=250)
+@given(VALUES)
+def test_valid_json_is_never_more_values_than_were_told_and_exactly_as_many_containers(value):
+    values, containers = values_of(json.dumps(value).encode())
+    assert count(value)[1] == containers
+    assert count(value)[0] <= values <= count(value)[0] + containers  # an empty container holds none
+
+
+# -- pieces ------------------------------------------------------------------------------------------------------------
+@settings(max_examples=900)
+@given(
+    SOUP | SOUP.map(lambda soup: b"[" + soup + b"]") | SOUP.map(lambda soup: b" {" + soup + b"}\n"), st.integers(1, 12)
+)
+@example(b"[,]", 1)
+@example(b"[1,,2]", 1)
+@example(b"[1,2,]", 2)
+@example(b'{"a":"}', 1)
+@example(b"[", 1)
+@example(b"[}", 1)
+@example(b"[]]", 1)
+def test_the_pieces_equal_their_slow_reference_on_any_bytes(text, least):
+    assert pieces_of(text, least) == slow.pieces(text, least)
+
+
+@settings(max_examples=300)
+@given(st.lists(VALUES, max_size=9) | st.dictionaries(STRINGS, VALUES, max_size=9), st.integers(1, 40))
+def test_the_pieces_of_valid_json_are_all_of_it_and_small_or_alone(value, least):
+    text = json.dumps(value, ensure_ascii=False).encode()
+    pieces = pieces_of(text, least)
+    inside = b",".join(text[piece.begin : piece.end] for piece in pieces)
+    assert text[:1] + inside + text[-1:] == text
+    for piece in pieces:
+        size = piece.end - piece.begin
+        assert size < 2 * least if piece.value < 0 else size >= least
+        if piece.value >= 0:
+            json.loads(text[piece.value : piece.end])
+
+
+@given(st.integers(0, 6), st.integers(0, 6))
+def test_no_more_pieces_are_told_than_there_is_room_for(elements, cap):
+    text, untouched = b"[" + b",".join([b"1"] * elements) + b"]", 99
+    pieces = ffi.new("rk_piece[]", [(untouched, untouched, untouched)] * (cap + 1))
+
+    found = lib.rk_json_pieces(text, len(text), 1, pieces, cap)
+
+    assert found == (elements if elements <= cap else lib.RK_EINVAL)
+    assert (pieces[cap].begin, pieces[cap].end, pieces[cap].value) == (untouched, untouched, untouched)
 
 
 # -- lines -------------------------------------------------------------------------------------------------------------

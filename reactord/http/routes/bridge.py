@@ -30,7 +30,7 @@ class Bridged(Body):
     job_id: JobId | None = None
     type: Annotated[str, Field(max_length=64)] | None = None
     base_model: Annotated[str, Field(max_length=256)] | None = None
-    config: dict[str, Any] | None = None
+    config: intake.Config | None = None
 
 
 class Known(Said):

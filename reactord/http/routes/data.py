@@ -20,6 +20,7 @@ from reactord.formats.records import content_identity
 from reactord.formats.telemetry import accepts
 from reactord.home import Home
 from reactord.http.bodies import Body, Query, Said
+from reactord.http.large import by_size
 from reactord.http.offering import offer
 from reactord.http.refusals import TooLarge
 from reactord.http.route import Ask, Route
@@ -142,12 +143,14 @@ async def corrections(ask: Ask) -> dict[str, Any]:
 
 async def free(ask: Ask) -> dict[str, Any]:
     """Any object, kept as it is."""
-    return {"accepted": True, "new": await _take_one(ask, ask.body.model_dump())}
+    body: Free = ask.body
+    return {"accepted": True, "new": await _take_one(ask, body.model_extra or {})}
 
 
 async def topic(ask: Ask) -> dict[str, Any]:
     """Kept as a record of its own kind."""
-    await _take(ask, FREE, {"event_type": "scout_topic", **ask.body.model_dump()})
+    body: Topic = ask.body
+    await _take(ask, FREE, {"event_type": "scout_topic", "topic": body.topic, **(body.model_extra or {})})
     return {"added": True}
 
 
@@ -192,10 +195,16 @@ async def _take_one(ask: Ask, event: dict[str, Any]) -> int:
 
 
 async def _take(ask: Ask, format_name: str, document: Mapping[str, Any]) -> int:
+    name, raw = await by_size(ask.request, _written, document)
+    return await offer(ask.facade, format_name, [(name, raw)])
+
+
+def _written(document: Mapping[str, Any]) -> tuple[str, bytes]:
+    """As it goes to the ledger: its name, and its bytes."""
     raw = orjson.dumps(document)
     if len(raw) > MAX_BYTES:
         raise TooLarge(f"{len(raw)} bytes are too many for one request; send at most {MAX_BYTES}")
-    return await offer(ask.facade, format_name, [(f"http-{content_identity(raw)}.json", raw)])
+    return f"http-{content_identity(raw)}.json", raw
 
 
 ROUTES = (

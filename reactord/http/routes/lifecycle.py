@@ -102,7 +102,8 @@ async def drain(ask: Ask) -> dict[str, Any]:
         raise Forbidden("X-Root-Auth does not prove that you manage this reactord; sign a new nonce with the secret")
     before = ask.facade.pulse().draining
     drain_id = ask.facade.drain("POST /lifecycle/drain")
-    log.warning("drain %s was asked for", drain_id)
+    if not before:  # asking again is nothing for the log
+        log.warning("drain %s was asked for", drain_id)
     return {
         "drain_id": drain_id,
         "session_id": session or (body.session_id or ""),

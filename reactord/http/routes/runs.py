@@ -32,7 +32,7 @@ class Trigger(Body):
     triggered_by: Annotated[str, Field(max_length=256)] | None = None
     trigger_time: Annotated[str, Field(max_length=64)] | None = None
     mode: Annotated[str, Field(max_length=64)] | None = None
-    config: dict[str, Any] | None = None
+    config: intake.Config | None = None
     training_type: Annotated[str, Field(max_length=32)] | None = None
 
 

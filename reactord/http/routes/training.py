@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from reactord.http.answers import ANSWERS
 from reactord.http.bodies import Body, Said
 from reactord.http.facade import Facade
 from reactord.http.guards import encoded
+from reactord.http.large import DESK
 from reactord.http.offering import offer, written_down
 from reactord.http.refusals import Conflict, NotThere
 from reactord.http.route import Ask, Route
@@ -28,7 +28,7 @@ class ScheduleBody(Body):
     """What the supervisor sends; its own times and states are its own."""
 
     id: JobId | None = None
-    config: dict[str, Any] | None = None
+    config: intake.Config | None = None
     priority: Annotated[str, Field(max_length=32)] | None = None
 
 
@@ -72,7 +72,7 @@ async def start(ask: Ask) -> dict[str, Any]:
     order = intake.understand(ask.body, facade.clock())
     if known := facade.state.job(order.job.job_id):
         return _started(known, "this job is known already; nothing was taken again", order.ignored)
-    documents = await asyncio.to_thread(intake.documents, order, facade.home)
+    documents = await ask.request.app[DESK].work(intake.documents, order, facade.home)
     named = [(f"{order.job.job_id}.{part}.json", raw) for part, raw in enumerate(documents.parts)]
     new = await offer(facade, intake.FORMAT, named)  # first the records: a retry after a crash in between doubles none
     job = queue(facade, order.job.model_copy(update={"experiences": documents.items}))
