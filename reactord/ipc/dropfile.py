@@ -31,6 +31,8 @@ _UNOPENED = {
     errno.ENXIO: "not a regular file: a socket",
     errno.EACCES: "not readable by the user who runs reactord",
 }
+#: nothing lies at such a path; at most of them nothing can
+_NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 class Instance(NamedTuple):
@@ -52,11 +54,13 @@ class Instance(NamedTuple):
 
     @classmethod
     def seen_at(cls, path: str) -> Instance | None:
-        """The same; None for what is not there."""
+        """The same; None for what is not there, or cannot be."""
         try:
             return cls.at(path)
-        except FileNotFoundError:
-            return None
+        except OSError as trouble:
+            if trouble.errno in _NOTHING:
+                return None
+            raise
 
 
 class Found(NamedTuple):

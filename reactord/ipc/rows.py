@@ -40,15 +40,19 @@ class Rows(Reader):
         """Add what is new to the batch. True when there may be more."""
         more = False
         for door, path, _ in listed(self.doors, "rows", self.one_file):
-            state = tuple(dropfile.Instance.seen_at(path + suffix) for suffix in ("", "-wal"))
-            if self._quiet.get(path) == state or batch.full:
-                continue
             with self.one_file:
-                if self._read(door, path, batch):
-                    more = True
-                else:
-                    self._quiet[path] = state
+                more |= not batch.full and self._look_at(door, path, batch)
         return more
+
+    def _look_at(self, door: Entrance, path: str, batch: Batch) -> bool:
+        """True when something was taken from it."""
+        state = tuple(dropfile.Instance.seen_at(path + suffix) for suffix in ("", "-wal"))
+        if self._quiet.get(path) == state:
+            return False
+        if self._read(door, path, batch):
+            return True
+        self._quiet[path] = state
+        return False
 
     def _read(self, door: Entrance, path: str, batch: Batch) -> bool:
         stored = orjson.loads(self.stored(path) or b"{}")

@@ -41,9 +41,12 @@ class Tails(Reader):
         """A year has 365 files, and one of them grows: each is asked for its size, few are opened."""
         found = dict.fromkeys(self.named, NAMED_FORMAT)
         found |= {path: door.format.name for door, path, _ in listed(self.doors, "tail", self.one_file)}
-        return [
-            (path, form) for path, form in found.items() if self._quiet.get(path) != dropfile.Instance.seen_at(path)
-        ]
+        return [(path, form) for path, form in found.items() if self._has_changed(path)]
+
+    def _has_changed(self, path: str) -> bool:
+        with self.one_file:
+            return self._quiet.get(path) != dropfile.Instance.seen_at(path)
+        return False  # it may not even be asked for
 
     def _read(self, path: str, form: str, batch: Batch) -> bool:
         state = dropfile.Instance.seen_at(path)

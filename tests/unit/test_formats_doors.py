@@ -180,8 +180,11 @@ def test_an_event_that_names_a_file_points_to_it(kind):
     assert parse("experiences", {"event_type": kind, "payload": {"data_path": "/a/b.jsonl"}}) == [Pointer("/a/b.jsonl")]
 
 
-@pytest.mark.parametrize("path", [None, "", "b.jsonl", "../b.jsonl", 7, "/a\0b", ["/a"]])
-def test_an_event_that_names_no_absolute_file_is_refused_in_words(path):
+NO_FILE = [None, "", "b.jsonl", "../b.jsonl", 7, "/a\0b.jsonl", ["/a"], "/a/b.json", "/" + "a/" * 2046 + ".jsonl"]
+
+
+@pytest.mark.parametrize("path", NO_FILE)
+def test_an_event_that_names_no_file_that_is_ever_read_is_refused_in_words(path):
     (refused,) = parse("experiences", {"event_type": "data_batch_ready", "payload": {"data_path": path}})
 
     assert isinstance(refused, Refusal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -269,6 +270,44 @@ def test_a_file_elsewhere_is_not_read_whoever_names_it(inbox, home, tmp_path, wh
     inbox.turn()
 
     assert inbox.index.counts().pending == 0
+
+
+@pytest.mark.parametrize("below", ["a" * 300 + ".jsonl", "file/x.jsonl", "loop/x.jsonl"])
+def test_a_path_that_can_never_be_keeps_nothing_else_waiting_also_after_a_restart(inbox, home, below):
+    (home.root / "file").write_text("x")
+    (home.root / "loop").symlink_to(home.root / "loop")
+    _batch_ready(home, home.root / below)
+    inbox.turn()
+    inbox.close()
+    again = Inbox(home)
+    _write(home.events / "experiences_1.json", [{"id": "a"}])
+    (home.telemetry / "interactions_20261121.jsonl").write_bytes(line("b") + b"\n")
+
+    again.turn()
+    again.close()
+
+    assert identities(home) == [key_of("a"), key_of("b")]
+    assert again.intake.trouble is None
+
+
+def test_a_file_that_may_not_even_be_asked_for_is_a_trouble_and_keeps_nothing_else_waiting(inbox, home, monkeypatch):
+    hidden = _write(home.root / "exports" / "batch.jsonl", {"id": "x"})
+    _batch_ready(home, hidden)
+    real = os.lstat
+
+    def lstat(path, **how):
+        if str(path) == str(hidden):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, **how)
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    (home.telemetry / "interactions_20261121.jsonl").write_bytes(line("b") + b"\n")
+
+    inbox.turn()
+    inbox.turn()
+
+    assert inbox.index.counts().pending == 1
+    assert "batch.jsonl" in inbox.intake.trouble
 
 
 def test_a_heartbeat_in_our_inbox_is_drained_and_fills_no_journal(inbox, home):
