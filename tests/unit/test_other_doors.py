@@ -195,12 +195,57 @@ def test_what_rows_say_that_still_wait_is_not_kept_in_memory(home):
             _say(db, f"{n}", 0.0)
         db.execute("UPDATE conversations SET source = ?", ("x" * 100_000,))
         tracemalloc.start()
-        found = rows._rows(str(home.root / "training_data" / "conversations.db"), 0, set())
+        with closing(rows.opened(home.root / "training_data" / "conversations.db")) as reader:
+            found = rows._rows(reader, 0, set())
         held = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
 
     assert len(found) == 50
     assert held < 1_000_000
+
+
+def _vacuum(db):
+    db.execute("DELETE FROM conversations WHERE id < 'old3'")
+    db.execute("VACUUM")
+
+
+def _all_away(db):
+    db.execute("DELETE FROM conversations")
+
+
+def _last_away(db):
+    db.execute("DELETE FROM conversations WHERE id = 'old4'")
+
+
+@pytest.mark.parametrize("new", [1, 3, 5, 9])
+@pytest.mark.parametrize("change", [_vacuum, _all_away, _last_away])
+def test_a_number_that_is_given_out_again_hides_no_row(inbox, home, change, new):
+    """The newest is replaced by one of the same number, or by fewer, as many, or more than there were."""
+    with closing(_conversations(home)) as db:
+        for n in range(5):
+            _say(db, f"old{n}", 0.9)
+        assert _received(inbox) == 5
+        change(db)
+        for n in range(new):
+            _say(db, f"new{n}", 0.9)
+
+        inbox.turn()
+        inbox.turn()
+
+    inbox.close()
+    assert check(home).pending == 5 + new
+
+
+def test_rows_that_are_replaced_or_deleted_behind_the_mark_are_no_reason_to_read_all_again(inbox, home):
+    with closing(_conversations(home)) as db:
+        for n in range(5):
+            _say(db, f"old{n}", 0.9)
+        inbox.turn()
+        _say(db, "waits", 0.0)
+        _say(db, "old4", 0.9)  # the mark, under another number now
+        db.execute("DELETE FROM conversations WHERE id = 'old1'")
+
+        assert _received(inbox) == 6, "the one that was replaced, and no other"
 
 
 def test_a_database_that_cannot_be_read_now_is_read_at_the_next_look(inbox, home, monkeypatch):
