@@ -57,9 +57,14 @@ async def body_of(model: type[BaseModel], request: web.Request, *, or_nothing: b
 
 
 def _understood(model: type[BaseModel], raw: bytes) -> BaseModel:
-    if sum(map(raw.count, (b",", b"[", b"{"))) > MAX_VALUES:
+    if values_in(raw) > MAX_VALUES:
         raise TooLarge(f"the body holds more than {MAX_VALUES} values; send it in parts")
     return checked(model, load_object(raw))
+
+
+def values_in(raw: bytes) -> int:
+    """At least as many as there are in it, and never parsed for that."""
+    return sum(map(raw.count, (b",", b"[", b"{")))
 
 
 async def _read(request: web.Request) -> bytes:

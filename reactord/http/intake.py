@@ -22,7 +22,7 @@ from reactord.errors import BadRequest
 from reactord.formats import FORMATS
 from reactord.formats.records import load
 from reactord.home import Home
-from reactord.http.bodies import Body
+from reactord.http.bodies import Body, values_in
 from reactord.http.refusals import BadFields, TooLarge
 from reactord.jobs.triggers import LANGUAGE, JobId, JobRequest, new_job_id
 from reactord.jobspec import Hyper, Recipe
@@ -30,6 +30,10 @@ from reactord.jobspec import Hyper, Recipe
 FORMAT = "experiences"
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 MAX_DROPBOX_BYTES = 64 * 1024 * 1024
+#: a bomb is packed to a thousandth; twenty thousand times the same experience came to 1/227, with long padding to 1/303
+MAX_GZIP_RATIO = 500
+#: ten thousand experiences have some 400,000; 64 MiB of `[],` would be 22 million lists, and 1.9 GB
+MAX_DROPBOX_VALUES = 4_000_000
 MAX_ECHOED = 32
 #: experiences of these models cannot be learned from yet
 TYPED_HEADS = ("voice", "vision", "embedding", "classifier")
@@ -134,7 +138,10 @@ def documents(order: Order, home: Home) -> Documents:
     """
     items = order.experiences
     if order.dataset_path is not None:
-        items = load(_read_dropbox(home, order.dataset_path))
+        raw = _read_dropbox(home, order.dataset_path)
+        if values_in(raw) > MAX_DROPBOX_VALUES:
+            raise TooLarge(f"the drop-box file holds more than {MAX_DROPBOX_VALUES} values; split it over several jobs")
+        items = load(raw)
         if not isinstance(items, list):
             raise BadRequest("the drop-box file holds no JSON list; write one list of experiences")
     parts = list(_pack(order.job, items or []))
@@ -183,12 +190,16 @@ def _read_dropbox(home: Home, path: str) -> bytes:
     if not raw.startswith(b"\x1f\x8b"):
         return raw
     inflater = zlib.decompressobj(_GZIP)
+    # what is small may be packed as it likes
+    most = min(max(MAX_GZIP_RATIO * len(raw), MAX_DOCUMENT_BYTES), MAX_DROPBOX_BYTES)
     try:
-        inflated = inflater.decompress(raw, MAX_DROPBOX_BYTES + 1)
+        inflated = inflater.decompress(raw, most + 1)
     except zlib.error as damage:
         raise BadRequest(f"the drop-box file is no whole gzip file ({damage}); write it again") from None
     if len(inflated) > MAX_DROPBOX_BYTES:
         raise _too_large()
+    if len(inflated) > most:
+        raise BadRequest(f"the drop-box file unpacks to over {MAX_GZIP_RATIO} times its size; write it without gzip")
     if not inflater.eof or inflater.unused_data:
         raise BadRequest("the drop-box file is no whole gzip file; write it again")
     return inflated
@@ -224,7 +235,7 @@ def _read_file(descriptor: int) -> bytes:
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
             raise BadRequest("the drop-box file is not a plain file of this user with one name; write a new one")
         with open(descriptor, "rb", closefd=False) as file:
-            raw = file.read(MAX_DROPBOX_BYTES + 1)
+            raw = file.read(min(status.st_size, MAX_DROPBOX_BYTES) + 1)  # so much memory is taken before it is read
     finally:
         os.close(descriptor)
     if len(raw) > MAX_DROPBOX_BYTES:
