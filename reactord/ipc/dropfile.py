@@ -137,7 +137,8 @@ def _examine(descriptor: int, format_name: str, where: str, now: float) -> Found
     try:
         return Found(instance, raw, None, FORMATS[format_name].said(raw, where))
     except BadRecord as bad:
-        return None if now - status.st_mtime < SETTLE_S else Found(instance, raw, str(bad))
+        # by the kernel's own time: the other one is what its writer says, and may be years ahead
+        return None if now - status.st_ctime < SETTLE_S else Found(instance, raw, str(bad))
 
 
 def _unsafe(status: os.stat_result) -> str | None:
