@@ -94,7 +94,7 @@ class Follower:
     def let_go(self, moved: Moved, offset: int, now: float) -> None:
         """Nothing is new in it behind the offset: close it if that has been so for long enough."""
         status = os.fstat(moved.descriptor)
-        if now - status.st_mtime >= QUIET_S:
+        if now - status.st_ctime >= QUIET_S:  # since the last write, or the move itself
             if status.st_size > offset:
                 log.warning(
                     "%s was moved away, and its last line has no newline: that is not read", printable(moved.path)
