@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from reactord import access
 from reactord.formats.conversations import MIN_QUALITY
 from reactord.formats.records import content_identity
 from reactord.ipc import dropfile
@@ -84,7 +85,12 @@ class Rows(Reader):
 
 
 def opened(path: Path) -> sqlite3.Connection:
-    """Somebody's database, to be read only. A byte that is no UTF-8 is replaced: it must not keep every row waiting."""
+    """Somebody's database, to be read only. A byte that is no UTF-8 is replaced: it must not keep every row waiting.
+
+    Raises OSError for what is no regular file: SQLite would wait for the other end of a pipe for ever.
+    """
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        access.refuse_irregular(f"{path}{suffix}")
     db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
     db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
     db.row_factory = sqlite3.Row

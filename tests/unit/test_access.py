@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from support.ledgers import check
@@ -69,3 +70,18 @@ def test_the_doctor_names_every_open_directory_with_its_cure(inbox, home, capsys
     main(["doctor", "--json", "--home", str(home.root)])
     found = [one["cure"] for one in json.loads(capsys.readouterr().out)["checks"] if one["name"] == "bus"]
     assert found == [f"close it: chmod o-w {home.events}", f"close it: chmod o-w {home.root}"]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_others_put_in_the_place_of_a_file_is_not_waited_for(tmp_path, make):
+    make(tmp_path / "shared.json")
+
+    with pytest.raises(OSError, match="not a regular file"):
+        access.read_shared(tmp_path / "shared.json")
+
+
+def test_a_shared_file_is_read_also_through_a_link(tmp_path):
+    (tmp_path / "real.json").write_bytes(b"{}")
+    (tmp_path / "shared.json").symlink_to(tmp_path / "real.json")
+
+    assert access.read_shared(tmp_path / "shared.json") == b"{}"

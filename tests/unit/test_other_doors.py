@@ -271,6 +271,21 @@ def test_a_database_that_is_none_is_a_trouble_and_keeps_nothing_else_waiting(inb
     assert "conversations.db" in inbox.intake.trouble
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/etc/passwd"), os.mkdir])
+@pytest.mark.parametrize("suffix", ["", "-wal", "-journal"])
+def test_a_database_that_is_no_plain_file_is_never_opened_and_keeps_nothing_else_waiting(inbox, home, make, suffix):
+    with closing(_conversations(home)) as db:
+        _say(db, "good", 0.9)
+    path = home.root / "training_data" / "conversations.db"
+    if not suffix:
+        path.unlink()
+    make(path.with_name(f"{path.name}{suffix}"))
+    (home.telemetry / "interactions_20261121.jsonl").write_bytes(line("a") + b"\n")
+
+    assert _received(inbox) == 1, "a pipe would be waited for"
+    assert "not a regular file" in inbox.intake.trouble
+
+
 # -- what an event names, and what is only news ------------------------------------------------------------------------
 def _batch_ready(home, path):
     event = {
