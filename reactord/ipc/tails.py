@@ -51,9 +51,16 @@ class Tails(Reader):
 
     def _changed(self) -> list[tuple[str, str]]:
         """A year has 365 files, and one of them grows: each is asked for its size, few are opened."""
-        found = self._files.forms | dict.fromkeys(self.named, NAMED_FORMAT)
+        found = dict.fromkeys(self.named, NAMED_FORMAT)
         found |= {path: door.format.name for door, path, _ in listed(self.doors, "tail", self.one_file)}
-        return [(path, form) for path, form in found.items() if self._has_changed(path)]
+        gone = {path: form for path, form in self._files.forms.items() if path not in found and self._is_gone(path)}
+        return [(path, form) for path, form in (gone | found).items() if self._has_changed(path)]
+
+    def _is_gone(self, path: str) -> bool:
+        """Not when its directory is one that waits until it is closed."""
+        with self.one_file:
+            return dropfile.Instance.seen_at(path) is None
+        return False
 
     def _has_changed(self, path: str) -> bool:
         with self.one_file:

@@ -72,6 +72,22 @@ def test_the_doctor_names_every_open_directory_with_its_cure(inbox, home, capsys
     assert found == [f"close it: chmod o-w {home.events}", f"close it: chmod o-w {home.root}"]
 
 
+def test_a_file_that_was_read_before_waits_like_the_others_while_its_directory_is_open(inbox, home):
+    path = home.telemetry / "interactions_20261121.jsonl"
+    path.write_bytes(b'{"event_id": "a", "event_type": "x"}\n')
+    inbox.turn()
+    home.telemetry.chmod(0o777)
+    with path.open("ab") as file:
+        file.write(b'{"event_id": "b", "event_type": "x"}\n')
+    inbox.turn()
+    assert inbox.index.counts().pending == 1
+
+    home.telemetry.chmod(0o755)
+    inbox.turn()
+
+    assert inbox.index.counts().pending == 2
+
+
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
 def test_what_others_put_in_the_place_of_a_file_is_not_waited_for(tmp_path, make):
     make(tmp_path / "shared.json")
