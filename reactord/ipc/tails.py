@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from reactord import access
 from reactord.formats.records import content_identity
 from reactord.ipc import dropfile, tail
 from reactord.ipc.batch import Batch, printable
@@ -51,10 +53,16 @@ class Tails(Reader):
 
     def _changed(self) -> list[tuple[str, str]]:
         """A year has 365 files, and one of them grows: each is asked for its size, few are opened."""
-        found = dict.fromkeys(self.named, NAMED_FORMAT)
+        found = {path: NAMED_FORMAT for path in self.named if self._is_closed(path)}
         found |= {path: door.format.name for door, path, _ in listed(self.doors, "tail", self.one_file)}
         gone = {path: form for path, form in self._files.forms.items() if path not in found and self._is_gone(path)}
         return [(path, form) for path, form in (gone | found).items() if self._has_changed(path)]
+
+    def _is_closed(self, path: str) -> bool:
+        with self.one_file:
+            access.refuse_open(Path(path).parent)
+            return True
+        return False
 
     def _is_gone(self, path: str) -> bool:
         """Not when its directory is one that waits until it is closed."""

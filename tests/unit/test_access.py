@@ -72,6 +72,24 @@ def test_the_doctor_names_every_open_directory_with_its_cure(inbox, home, capsys
     assert found == [f"close it: chmod o-w {home.events}", f"close it: chmod o-w {home.root}"]
 
 
+def test_a_file_that_an_event_names_waits_like_the_others_while_its_directory_is_open(inbox, home):
+    path = home.root / "exports" / "batch.jsonl"
+    path.parent.mkdir()
+    path.write_bytes(b'{"id": "a"}\n')
+    path.parent.chmod(0o777)
+    event = {"event_type": "data_batch_ready", "event_id": "e", "payload": {"data_path": str(path)}}
+    (home.events / "5_1_e.json").write_text(json.dumps(event))
+    inbox.turn()
+    inbox.turn()
+    assert inbox.index.counts().pending == 0
+    assert f"chmod o-w {path.parent}" in inbox.intake.trouble
+
+    path.parent.chmod(0o755)
+    inbox.turn()
+
+    assert (inbox.index.counts().pending, inbox.intake.trouble) == (1, None)
+
+
 def test_a_file_that_was_read_before_waits_like_the_others_while_its_directory_is_open(inbox, home):
     path = home.telemetry / "interactions_20261121.jsonl"
     path.write_bytes(b'{"event_id": "a", "event_type": "x"}\n')
