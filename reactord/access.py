@@ -14,12 +14,18 @@ from pathlib import Path
 from reactord.errors import EnvironmentTrouble
 
 
+#: nothing lies at such a path; at most of them nothing can
+NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+
+
 def is_open(directory: Path) -> bool:
     """Whether every user may write and remove there; what is not there is nobody's. Raises OSError."""
     try:
         mode = directory.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    except OSError as trouble:
+        if trouble.errno in NOTHING:
+            return False
+        raise
     return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
 
 

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from reactord import durable
+from reactord import access, durable
 from reactord.errors import BadRecord
 from reactord.formats import FORMATS, Said
 
@@ -31,8 +31,6 @@ _UNOPENED = {
     errno.ENXIO: "not a regular file: a socket",
     errno.EACCES: "not readable by the user who runs reactord",
 }
-#: nothing lies at such a path; at most of them nothing can
-_NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 class Instance(NamedTuple):
@@ -58,7 +56,7 @@ class Instance(NamedTuple):
         try:
             return cls.at(path)
         except OSError as trouble:
-            if trouble.errno in _NOTHING:
+            if trouble.errno in access.NOTHING:
                 return None
             raise
 
