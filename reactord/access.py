@@ -13,7 +13,6 @@ from pathlib import Path
 
 from reactord.errors import EnvironmentTrouble
 
-
 #: nothing lies at such a path; at most of them nothing can
 NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
