@@ -48,8 +48,15 @@ class Follower:
         self.forms: dict[str, str] = {}  # of what is open, by the path at which it was read
         self._open: dict[str, int] = {}
         self._moved: dict[str, Moved] = {}  # by their keys
-        self._mine: set[int] = set()
+        self._mine: set[int] = set()  # all that is open
         weakref.finalize(self, _close_all, self._mine)
+
+    def close(self) -> None:
+        """Follow none of them any more."""
+        self.forms.clear()
+        self._open.clear()
+        self._moved.clear()
+        _close_all(self._mine)
 
     def read(self, path: str, form: str, position: Position | None) -> Chunk | None:
         """What is new in the file at `path`. Raises OSError."""
@@ -148,5 +155,5 @@ def _beside(path: Path, position: Position) -> int | None:
 
 
 def _close_all(descriptors: set[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
+    while descriptors:
+        os.close(descriptors.pop())

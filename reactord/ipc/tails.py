@@ -37,6 +37,10 @@ class Tails(Reader):
     _unended: dict[str, dropfile.Instance] = field(default_factory=dict)  # as they were when only half a line was new
     _files: Follower = field(default_factory=Follower)
 
+    def close(self) -> None:
+        """Let go of every file; one that is looked at again is opened again."""
+        self._files.close()
+
     def look(self, batch: Batch) -> bool:
         """Add what is new to the batch. True when there may be more."""
         more = False

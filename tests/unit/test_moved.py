@@ -158,7 +158,7 @@ def test_the_files_are_closed_with_their_inbox(home):
     append(home, line("b"))
     inbox.turn()
     inbox.close()
-    del inbox
+    inbox._tails.close()
 
     assert _open_files() == before
 
