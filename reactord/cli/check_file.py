@@ -20,6 +20,7 @@ from reactord.cli.view import SCHEMA_VERSION
 from reactord.data.experience import Experience, normalise
 from reactord.errors import BadConfig, BadRecord
 from reactord.formats import FORMATS, Format, Notice, Pointer, Record, Refusal
+from reactord.formats import command as command_format
 from reactord.formats.identify import identify
 from reactord.formats.mended import mended
 from reactord.formats.records import load
@@ -153,7 +154,7 @@ def _fate(form: Format, item: Record | Pointer | Notice) -> str:
     if isinstance(item, Pointer):
         return "a file to read"
     if isinstance(item, Notice):
-        return f"news: {item.topic}"
+        return f"a command: {item.facts['action']}" if item.topic == command_format.TOPIC else f"news: {item.topic}"
     seen = normalise(StoredRecord(0, item.identity, form.name, 0.0, item.body))
     return f"experience: {seen.kind}" if isinstance(seen, Experience) else f"not learned from: {seen.reason}"
 

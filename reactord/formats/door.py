@@ -20,7 +20,8 @@ from reactord.formats.records import Parser, Record, Said
 #: spool: whole files of somebody else, read once in each of their states.
 #: tail: somebody else's growing file, read line by line.
 #: rows: somebody else's SQLite table.
-Kind = Literal["drop", "spool", "tail", "rows"]
+#: command: not for the ledger; taken, done and answered by ipc/commands.py.
+Kind = Literal["drop", "spool", "tail", "rows", "command"]
 
 
 @dataclass(frozen=True)

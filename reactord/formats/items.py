@@ -6,7 +6,7 @@ is looked at here; what can be learned from them is for the data room to say.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from reactord.errors import BadRecord
 from reactord.formats import autonomy
@@ -17,6 +17,8 @@ PACKET_KEYS = ("packet_id", "batch_id", "event_id", "message_id")
 MAX_ITEMS = 100_000
 #: these name a file of experiences in their payload
 POINTING = ("data_batch_ready", "experience_collected")
+#: no path is longer, here or elsewhere; walking one of megabytes would take hours
+MAX_PATH_BYTES = 4096
 CURRICULUM = "curriculum"
 #: what else Prime's bus carries to our inbox: states and wishes, no experiences (contract/prime.md 3.3)
 SILENT = frozenset((
@@ -58,8 +60,19 @@ def event(kind: str, event_id: Any, payload: dict[str, Any], fallback: str) -> l
     if kind.startswith(CURRICULUM):
         return [Notice("curriculum", str(event_id or ""), payload)]
     if kind in POINTING:
-        path = payload.get("data_path")
-        if isinstance(path, str) and path.startswith("/") and "\0" not in path:
+        if _is_readable(path := payload.get("data_path")):
             return [Pointer(path)]
-        return [Refusal(content_identity(kind, fallback), f"{kind} without a file: write payload.data_path, absolute")]
+        words = f"{kind} without a file: write payload.data_path, the absolute path of a .jsonl file"
+        return [Refusal(content_identity(kind, fallback), words)]
     return [record({**payload, "event_type": kind, "event_id": event_id}, fallback)]
+
+
+def _is_readable(path: Any) -> TypeGuard[str]:  # noqa: ANN401 - any JSON value
+    """Whether a file of this name would be read at all."""
+    return (
+        isinstance(path, str)
+        and path.startswith("/")
+        and path.endswith(".jsonl")
+        and "\0" not in path
+        and len(path.encode()) <= MAX_PATH_BYTES
+    )

@@ -11,6 +11,7 @@ import orjson
 from pydantic import BaseModel
 
 from reactord.formats.autonomy import AutonomyEvent
+from reactord.formats.command_queue import QueueEntry
 from reactord.formats.door import Format
 from reactord.formats.schema import SCHEMA_VERSION, Document, Id, Object, Text
 
@@ -29,9 +30,9 @@ class ExperienceItem(Document):
 
 
 def documents(formats: Iterable[Format]) -> dict[str, bytes]:
-    """File name -> content, for every format that has a schema, and for what experiences are made of."""
+    """File name -> content, for every format that has a schema, and for what experiences and queues are made of."""
     models: dict[str, type[BaseModel]] = {form.name: form.schema for form in formats if form.schema}
-    models |= {"experience_item": ExperienceItem, "autonomy_event": AutonomyEvent}
+    models |= {"experience_item": ExperienceItem, "autonomy_event": AutonomyEvent, "command_entry": QueueEntry}
     return {f"{name}.json": _document(name, model) for name, model in sorted(models.items())}
 
 

@@ -31,6 +31,8 @@ from reactord.jobspec import Hyper, Recipe
 FORMAT = "experiences"
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 MAX_DROPBOX_BYTES = 64 * 1024 * 1024
+#: a bomb is packed to a thousandth; twenty thousand times the same experience came to 1/227, with long padding to 1/303
+MAX_GZIP_RATIO = 500
 MAX_ECHOED = 32
 #: experiences of these models cannot be learned from yet
 TYPED_HEADS = ("voice", "vision", "embedding", "classifier")
@@ -190,12 +192,16 @@ def _read_dropbox(home: Home, path: str) -> bytes:
     if not raw.startswith(b"\x1f\x8b"):
         return raw
     inflater = zlib.decompressobj(_GZIP)
+    # what is small may be packed as it likes
+    most = min(max(MAX_GZIP_RATIO * len(raw), MAX_DOCUMENT_BYTES), MAX_DROPBOX_BYTES)
     try:
-        inflated = inflater.decompress(raw, MAX_DROPBOX_BYTES + 1)
+        inflated = inflater.decompress(raw, most + 1)
     except zlib.error as damage:
         raise BadRequest(f"the drop-box file is no whole gzip file ({damage}); write it again") from None
     if len(inflated) > MAX_DROPBOX_BYTES:
         raise _too_large()
+    if len(inflated) > most:
+        raise BadRequest(f"the drop-box file unpacks to over {MAX_GZIP_RATIO} times its size; write it without gzip")
     if not inflater.eof or inflater.unused_data:
         raise BadRequest("the drop-box file is no whole gzip file; write it again")
     return inflated
@@ -231,7 +237,7 @@ def _read_file(descriptor: int) -> bytes:
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
             raise BadRequest("the drop-box file is not a plain file of this user with one name; write a new one")
         with open(descriptor, "rb", closefd=False) as file:
-            raw = file.read(MAX_DROPBOX_BYTES + 1)
+            raw = file.read(min(status.st_size, MAX_DROPBOX_BYTES) + 1)  # so much memory is taken before it is read
     finally:
         os.close(descriptor)
     if len(raw) > MAX_DROPBOX_BYTES:

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from reactord import durable
+from reactord import access, durable
 from reactord.errors import BadInput
 from reactord.home import Home
 from reactord.ipc import umf
@@ -256,7 +256,7 @@ def _append_line(path: Path, line: Mapping[str, Any], *, sync: bool) -> None:
 
 def _ends_with_newline(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with os.fdopen(access.opened(path), "rb") as file:
             if file.seek(0, os.SEEK_END) == 0:
                 return True
             file.seek(-1, os.SEEK_END)

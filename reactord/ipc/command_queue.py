@@ -24,11 +24,12 @@ from typing import Any, Literal
 
 from reactord import durable
 from reactord.errors import BadRecord
+from reactord.formats.command import ID, MAX_WORD, TARGET
 from reactord.formats.records import load_object
 from reactord.ipc.dlm import flocked
 from reactord.ipc.dropfile import Instance
 
-ME = "reactor_core"
+ME = TARGET
 QUEUE_NAME = "command_queue.json"
 MAX_COMMAND_BYTES = 1024 * 1024
 #: parsed JSON takes up to 29 times its size in memory: the queue of everybody is bounded too
@@ -43,9 +44,6 @@ WAIT_S = 0.2
 LOOK_AGAIN_S = 5.0
 #: what Body assumes when a command does not say how long it is good for
 DEFAULT_TTL_S = 30.0
-#: it names a file (the response), so no separators, no dot in front, and room for a prefix and a suffix
-COMMAND_ID = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z", re.ASCII)
-MAX_WORD = 64
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _RANKS = {"critical": 0.0, "urgent": 0.0, "high": 1.0, "normal": 2.0, "low": 3.0, "background": 4.0}
@@ -89,7 +87,7 @@ def target_of(body: dict[str, Any]) -> Target:
 def identity_in(body: dict[str, Any]) -> str | None:
     """The command's id if it can name a file."""
     identity = body.get("command_id") or body.get("id")
-    return identity if isinstance(identity, str) and COMMAND_ID.match(identity) else None
+    return identity if isinstance(identity, str) and ID.fullmatch(identity) else None
 
 
 def parse(body: dict[str, Any], family: Family, now: float) -> Command:

@@ -131,7 +131,7 @@ class Commands:
         try:
             if not self._queue.look():
                 self.counts["busy"] += 1
-        except LeftAlone as why:
+        except (LeftAlone, OSError) as why:  # the files of one command each come in all the same
             self._unreadable = f"{self._queue.path} is not read: {why}"
 
     def _accept_entry(self, entry: dict[str, Any]) -> bool:

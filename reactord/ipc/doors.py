@@ -49,14 +49,15 @@ class Entrance:
 
 
 def entrances(home: Home) -> tuple[Entrance, ...]:
-    """Every door of this home. What can vanish comes first: drops, then spools, then the files that stay."""
+    """Every door to the ledger. What can vanish comes first: drops, then spools, then the files that stay."""
+    order: tuple[Kind, ...] = ("drop", "spool", "rows", "tail")
     found = [
         Entrance(form, door, directory)
         for form in FORMATS.values()
         for door in form.doors
+        if door.kind in order
         for directory in dict.fromkeys(_directories(home, door))
     ]
-    order: tuple[Kind, ...] = ("drop", "spool", "rows", "tail")
     return tuple(sorted(found, key=lambda entrance: order.index(entrance.kind)))
 
 

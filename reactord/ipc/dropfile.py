@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from reactord import durable
+from reactord import access, durable
 from reactord.errors import BadRecord
 from reactord.formats import FORMATS, Said
 
@@ -52,11 +52,13 @@ class Instance(NamedTuple):
 
     @classmethod
     def seen_at(cls, path: str) -> Instance | None:
-        """The same; None for what is not there."""
+        """The same; None for what is not there, or cannot be."""
         try:
             return cls.at(path)
-        except FileNotFoundError:
-            return None
+        except OSError as trouble:
+            if trouble.errno in access.NOTHING:
+                return None
+            raise
 
 
 class Found(NamedTuple):
@@ -133,7 +135,8 @@ def _examine(descriptor: int, format_name: str, where: str, now: float) -> Found
     try:
         return Found(instance, raw, None, FORMATS[format_name].said(raw, where))
     except BadRecord as bad:
-        return None if now - status.st_mtime < SETTLE_S else Found(instance, raw, str(bad))
+        # by the kernel's own time: the other one is what its writer says, and may be years ahead
+        return None if now - status.st_ctime < SETTLE_S else Found(instance, raw, str(bad))
 
 
 def _unsafe(status: os.stat_result) -> str | None:

@@ -92,14 +92,15 @@ class Drops:
                 self.unfinished = True  # it changed between the look and the claim
 
     def look_again(self, claim: str, batch: Batch) -> bool:
-        """Add a claimed file that was left behind. False while it is not complete."""
+        """Add a claimed file that was left behind. False while it is not complete, or cannot be read."""
         form, where = form_and_name(claim)
         now = self.clock()
-        found = dropfile.look(f"{self.claimed}/{claim}", form, where, now)
-        if found is None:
-            return False
-        self._add(batch, claim, found, now)
-        return True
+        with self.one_file:
+            found = dropfile.look(f"{self.claimed}/{claim}", form, where, now)
+            if found is not None:
+                self._add(batch, claim, found, now)
+                return True
+        return False
 
     def _add(self, batch: Batch, claim: str, found: dropfile.Found, now: float) -> None:
         if found.said or found.refused:

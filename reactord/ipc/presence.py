@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from reactord import durable
+from reactord import access, durable
 from reactord.home import Home
 from reactord.ipc import dlm, umf
 
@@ -194,7 +194,7 @@ def read_shared(path: Path, now: float) -> dict[str, Any] | None:
     moved aside as `<name>.broken-<time>` and the file starts anew.
     """
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(access.read_shared(path))
     except FileNotFoundError:
         return {}
     except (ValueError, RecursionError):
@@ -241,7 +241,7 @@ def _locked(home: Home, name: str, now: float) -> Iterator[bool]:
 
 def _pid_in(path: Path) -> int | None:
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(access.read_shared(path))
     except (OSError, ValueError, RecursionError):
         return None
     pid = found.get("pid") if isinstance(found, dict) else None

@@ -66,8 +66,11 @@ class Quarantine:
 
 
 def _content_name(file: Path) -> str | None:
-    """A name made of what a file holds; None for what is no plain file, or too large to be read for that."""
+    """A name made of what a file holds; None for what is no plain file, or cannot or should not be read for that."""
     status = file.lstat()
     if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_size > MAX_FILE_BYTES:
         return None
-    return f"{content_identity(file.read_bytes())}.file"
+    try:
+        return f"{content_identity(file.read_bytes())}.file"
+    except PermissionError:  # it was refused for that
+        return None

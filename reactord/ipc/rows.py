@@ -2,7 +2,9 @@
 
 The database is opened read-only. A row is taken once it has a quality score: its first write has none, and holds text
 that is not yet redacted. The mark is the last row before the first one that still waits for its score; what was taken
-beyond the mark is remembered by number, so that nothing is read twice.
+beyond the mark is remembered by number, so that nothing is read twice. SQLite gives numbers out again after the last
+rows, or all of them, are deleted, and VACUUM gives new ones: when the mark is another row than it was, or beyond the
+last one, everything is read from the start, and what is known is a duplicate.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from typing import Any
 
 import orjson
 
+from reactord import access
 from reactord.formats.conversations import MIN_QUALITY
+from reactord.formats.records import content_identity
 from reactord.ipc import dropfile
 from reactord.ipc.batch import BATCH_BYTES, Batch, printable
 from reactord.ipc.doors import Entrance, Reader, listed
@@ -40,26 +44,35 @@ class Rows(Reader):
         """Add what is new to the batch. True when there may be more."""
         more = False
         for door, path, _ in listed(self.doors, "rows", self.one_file):
-            state = tuple(dropfile.Instance.seen_at(path + suffix) for suffix in ("", "-wal"))
-            if self._quiet.get(path) == state or batch.full:
-                continue
             with self.one_file:
-                if self._read(door, path, batch):
-                    more = True
-                else:
-                    self._quiet[path] = state
+                more |= not batch.full and self._look_at(door, path, batch)
         return more
+
+    def _look_at(self, door: Entrance, path: str, batch: Batch) -> bool:
+        """True when something was taken from it."""
+        state = tuple(dropfile.Instance.seen_at(path + suffix) for suffix in ("", "-wal"))
+        if self._quiet.get(path) == state:
+            return False
+        if self._read(door, path, batch):
+            return True
+        self._quiet[path] = state
+        return False
 
     def _read(self, door: Entrance, path: str, batch: Batch) -> bool:
         stored = orjson.loads(self.stored(path) or b"{}")
         mark, beyond = int(stored.get("mark", 0)), set(stored.get("beyond", []))
         try:
-            rows = _rows(path, mark, beyond)
+            with closing(opened(Path(path))) as db:
+                db.execute("BEGIN")  # one moment of it, whoever writes meanwhile
+                if _is_numbered_anew(db, mark, stored.get("named")):
+                    mark, beyond = 0, set()
+                rows = _rows(db, mark, beyond)
+                taken = [row for row in rows if row["rowid"] not in beyond and _ready(row)]
+                mark, beyond = _advance(rows, mark, beyond | {row["rowid"] for row in taken})
+                named = _name_of(db, mark)
         except sqlite3.Error as trouble:
             raise OSError(f"{path} cannot be read ({trouble}); it is tried again at the next look") from None
-        taken = [row for row in rows if row["rowid"] not in beyond and _ready(row)]
-        mark, beyond = _advance(rows, mark, beyond | {row["rowid"] for row in taken})
-        position = orjson.dumps({"mark": mark, "beyond": sorted(beyond)}).decode()
+        position = orjson.dumps({"mark": mark, "beyond": sorted(beyond), "named": named}).decode()
         if not taken and position == self.stored(path):
             return False
         name = printable(os.path.basename(path))  # noqa: PTH119 - names, not paths
@@ -72,7 +85,12 @@ class Rows(Reader):
 
 
 def opened(path: Path) -> sqlite3.Connection:
-    """Somebody's database, to be read only. A byte that is no UTF-8 is replaced: it must not keep every row waiting."""
+    """Somebody's database, to be read only. A byte that is no UTF-8 is replaced: it must not keep every row waiting.
+
+    Raises OSError for what is no regular file: SQLite would wait for the other end of a pipe for ever.
+    """
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        access.refuse_irregular(f"{path}{suffix}")
     db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
     db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
     db.row_factory = sqlite3.Row
@@ -80,20 +98,31 @@ def opened(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _rows(path: str, mark: int, beyond: set[int]) -> list[dict[str, Any]]:
+def _rows(db: sqlite3.Connection, mark: int, beyond: set[int]) -> list[dict[str, Any]]:
     """The rows after the mark, with at most about BATCH_BYTES of what is new in them."""
-    with closing(opened(Path(path))) as db:
-        query = f"SELECT rowid AS rowid, * FROM {TABLE} WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608 - constants
-        found, size = [], 0
-        for row in map(dict, db.execute(query, (mark, ROWS_PER_LOOK + MAX_WAITING))):
-            if row["rowid"] in beyond or not _ready(row):  # what they say is not needed, and may be large
-                found.append({name: row.get(name) for name in ("rowid", "quality_score")})
-                continue
-            found.append(row)
-            size += bound(row)
-            if size >= BATCH_BYTES:
-                break
-        return found
+    query = f"SELECT rowid AS rowid, * FROM {TABLE} WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608 - constants
+    found, size = [], 0
+    for row in map(dict, db.execute(query, (mark, ROWS_PER_LOOK + MAX_WAITING))):
+        if row["rowid"] in beyond or not _ready(row):  # what they say is not needed, and may be large
+            found.append({name: row.get(name) for name in ("rowid", "quality_score")})
+            continue
+        found.append(row)
+        size += bound(row)
+        if size >= BATCH_BYTES:
+            break
+    return found
+
+
+def _is_numbered_anew(db: sqlite3.Connection, mark: int, named: str | None) -> bool:
+    """Whether rows that nobody has read may have numbers up to the mark."""
+    (last,) = db.execute(f"SELECT coalesce(max(rowid), 0) FROM {TABLE}").fetchone()  # noqa: S608 - a constant
+    return last < mark or (named is not None and _name_of(db, mark) not in (None, named))
+
+
+def _name_of(db: sqlite3.Connection, number: int) -> str | None:
+    """Which row has this number; None for one that is not there: deleted, or replaced under another one."""
+    row = db.execute(f"SELECT id FROM {TABLE} WHERE rowid = ?", (number,)).fetchone()  # noqa: S608 - a constant
+    return row and content_identity(str(row[0]))[:16]
 
 
 def bound(row: dict[str, Any]) -> int:

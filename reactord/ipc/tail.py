@@ -42,6 +42,11 @@ class Position:
     def decode(cls, text: str) -> Position:
         return cls(**orjson.loads(text))
 
+    @property
+    def file(self) -> tuple[int, int]:
+        """(device, inode) of the file that it is in."""
+        return self.device, self.inode
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -53,37 +58,47 @@ class Chunk:
     overlong: bool = False
 
 
-def read_new(path: Path, position: Position | None) -> Chunk | None:
-    """The next whole lines after `position`, at most CHUNK_BYTES (more only for one long line); None if none are there.
-
-    Raises OSError when it cannot be read, or is no regular file; a file that is gone has nothing new.
-    """
+def opened(path: Path) -> int | None:
+    """A descriptor of a regular file; None for what is gone. Raises OSError for what cannot be read, or is none."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        if position is None or not _continues(descriptor, status, position):
-            position = _start(descriptor, status)
-        return _next_chunk(descriptor, status.st_size, position)
-    finally:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return descriptor
+
+
+def read_on(descriptor: int, position: Position | None) -> Chunk | None:
+    """The next whole lines after `position`, at most CHUNK_BYTES (more only for one long line); None if none are there.
+
+    Raises OSError when they cannot be read.
+    """
+    status = os.fstat(descriptor)
+    if position is None or not continues(descriptor, position):
+        position = _start(descriptor, status)
+    return _next_chunk(descriptor, status.st_size, position)
+
+
+def file_of(descriptor: int) -> tuple[int, int]:
+    """(device, inode) of an open file."""
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
+
+
+def continues(descriptor: int, position: Position) -> bool:
+    """Whether this is the file that `position` is in, and what was read of it is still there."""
+    if file_of(descriptor) != position.file or os.fstat(descriptor).st_size < position.offset:
+        return False
+    back_size = min(BACK_BYTES, position.offset)
+    back = os.pread(descriptor, back_size, position.offset - back_size)
+    return _hash(back) == position.back and _hash(os.pread(descriptor, position.head_size, 0)) == position.head
 
 
 def _start(descriptor: int, status: os.stat_result) -> Position:
     head = os.pread(descriptor, HEAD_BYTES, 0)
     return Position(status.st_dev, status.st_ino, _hash(head), len(head), 0, _hash(b""))
-
-
-def _continues(descriptor: int, status: os.stat_result, position: Position) -> bool:
-    if (status.st_dev, status.st_ino) != (position.device, position.inode) or status.st_size < position.offset:
-        return False
-    back_size = min(BACK_BYTES, position.offset)
-    back = os.pread(descriptor, back_size, position.offset - back_size)
-    return _hash(back) == position.back and _hash(os.pread(descriptor, position.head_size, 0)) == position.head
 
 
 def _next_chunk(descriptor: int, size: int, position: Position) -> Chunk | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 
+from reactord import access
 from reactord.home import Home
 from reactord.jobs.negotiating import Policy, Snapshot
 from reactord.jobs.planning import GIB, Bounds, Work
@@ -64,7 +65,7 @@ def survey(home: Home, now: float, ours: Iterable[tuple[int, int]] = (), heard: 
 def _others(home: Home) -> Iterable[tuple[str, int]]:
     """Body and whoever else is in the services registry, with what they hold now."""
     try:
-        services = json.loads((home.registry / "services.json").read_bytes())
+        services = json.loads(access.read_shared(home.registry / "services.json"))
     except (OSError, ValueError, RecursionError):
         return
     for name, entry in services.items() if isinstance(services, dict) else ():

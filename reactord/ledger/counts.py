@@ -81,9 +81,7 @@ def mended(db: sqlite3.Connection, segment: int | None = None) -> dict[str, int]
 
 def count(home: Home) -> Counts:
     """Both sides of the conservation law; all zero before the first record."""
-    try:
-        db = open_readonly(home.index_db)
-    except FileNotFoundError:
+    if (db := _opened(home)) is None:
         return Counts()
     with closing(db):
         return counts(db)
@@ -91,10 +89,20 @@ def count(home: Home) -> Counts:
 
 def fresh(home: Home, after: int) -> int:
     """How many pending records are newer than `after`: what the next job would look at first."""
-    try:
-        db = open_readonly(home.index_db)
-    except FileNotFoundError:
+    if (db := _opened(home)) is None:
         return 0
     with closing(db):
         row = db.execute("SELECT count(*) FROM records WHERE fate = 0 AND seq > ?", (after,)).fetchone()
         return int(row[0])
+
+
+def _opened(home: Home) -> sqlite3.Connection | None:
+    """The index; None when there is none yet, or when it is just being made."""
+    try:
+        db = open_readonly(home.index_db)
+    except FileNotFoundError:
+        return None
+    if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'cursor'").fetchone():  # what is counted was made before it
+        return db
+    db.close()
+    return None

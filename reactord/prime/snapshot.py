@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 
+from reactord import access
 from reactord.home import Home
 
 READ_TRIES = 3
@@ -145,10 +146,10 @@ def _document(path: Path, last_good: Mapping[str, Any], sleep: Callable[[float],
         if attempt:
             sleep(READ_PAUSE_S)
         try:
-            found = json.loads(path.read_bytes())
+            found = json.loads(access.read_shared(path))
         except FileNotFoundError:
             return {}
-        except (ValueError, RecursionError):
+        except (OSError, ValueError, RecursionError):
             continue
         if isinstance(found, dict):
             return found

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from support.command_bus import entry
+from support.command_bus import entry, trinity
 
 from reactord.ipc import command_queue, commands
 
@@ -197,3 +197,17 @@ def test_an_idle_look_does_not_take_the_lock_of_an_unchanged_queue(bus, reader, 
     reader.turn()
     monkeypatch.setattr(command_queue, "flocked", lambda *_: pytest.fail("locked for nothing"))
     reader.turn()
+
+
+def test_a_lock_that_cannot_be_had_keeps_no_command_of_its_own_file_waiting(bus, reader, jobs):
+    bus.queue.write_text(json.dumps({"commands": [entry()]}))
+    bus.queue.with_name(f"{bus.queue.name}.lock").mkdir()
+    bus.send(trinity())
+
+    assert reader.turn() == commands.TROUBLE_S
+
+    assert jobs.done == ["submit"]
+    assert "command_queue.json is not read: " in reader.trouble
+    bus.queue.with_name(f"{bus.queue.name}.lock").rmdir()
+    reader.turn()
+    assert (len(jobs.done), reader.trouble) == (2, None)

@@ -16,7 +16,7 @@ import pytest
 
 from reactord import durable
 from reactord.home import Home
-from reactord.ipc import dlm, presence
+from reactord.ipc import announce, dlm, presence
 from reactord.ipc.presence import Presence
 from reactord.ipc.registry import register
 
@@ -265,6 +265,17 @@ def test_heartbeats_are_replaced_whole_and_never_fsynced(
 
     assert synced == []
     assert not list(home.root.rglob("*.tmp"))
+
+
+def test_a_pipe_in_the_place_of_a_file_is_shown_and_never_waited_for(home: Home, ours: Presence) -> None:
+    for path in (home.shared_heartbeat, home.bus_lines):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(path)
+
+    with pytest.raises(OSError, match="not a regular file"):
+        presence.share_heartbeat(home, ours, NOW)
+    with pytest.raises(OSError, match="not a regular file"):
+        announce.training(home, "started", "job-1", {}, NOW)
 
 
 def test_a_number_that_is_none_is_refused_here_and_not_found_by_body(home: Home, ours: Presence) -> None:

@@ -90,7 +90,8 @@ class Steps:
         steps["write"] = self._step(lambda descriptor, data: real.write(descriptor, data[:WRITE_AT_MOST]))
         durable.disk = SimpleNamespace(**steps)
         Index.stage = self._step(Index.stage, self._staged)
-        Index.flush = self._step(Index.flush, self._flushed)
+        Index.begin = self._step(Index.begin, self._entered)
+        Index.flush = self._step(Index.flush, self._entered)
         Index.forget_claims = self._step(Index.forget_claims)
 
     def _step(self, real: Callable[..., object], note: Callable[[], None] = lambda: None) -> Callable[..., object]:
@@ -109,7 +110,7 @@ class Steps:
         self.waiting += 1
         self.waited = max(self.waited, self.waiting)
 
-    def _flushed(self) -> None:
+    def _entered(self) -> None:
         self.entered += bool(self.waiting)
         self.waiting = 0
 

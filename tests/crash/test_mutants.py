@@ -23,8 +23,9 @@ from support.ledgers import check, hexed
 
 from reactord import durable
 from reactord.home import Home
+from reactord.ledger import entering as entering_module
+from reactord.ledger import index as index_module
 from reactord.ledger import reading
-from reactord.ledger.index import Index
 from reactord.ledger.journal import Journal
 
 
@@ -110,22 +111,22 @@ def rename_not_claimed():
 
 def refusal_of_the_index_forgotten():
     """It goes on behind what the index would not take, and never reads that again."""
-    real = Index.flush
+    real = entering_module.enter
 
-    def flush(self):
+    def enter(db, staged):
         try:
-            return real(self)
+            return real(db, staged)
         except sqlite3.Error:
-            return real(self)  # nothing is staged any more
+            return entering_module.Applied()
 
-    Index.flush = flush
+    entering_module.enter = index_module.enter = enter
 
 
 no_dedupe = before._no_dedupe
 no_tail_recovery = before._no_tail_recovery
 index_before_the_journal = before._index_before_the_journal
 cursor_saved_before_the_records = before._cursor_saved_before_the_records
-flush_skipped = before._flush_skipped
+rows_let_go = before._rows_let_go
 one_write_without_a_loop = before._one_write_call
 
 
@@ -231,7 +232,7 @@ TABLE = {
     offset_saved_before_the_journal: [kills],
     index_before_the_journal: [kills, crash_states],
     cursor_saved_before_the_records: [kills, crash_states],
-    flush_skipped: [undisturbed],
+    rows_let_go: [undisturbed],
     refusal_of_the_index_forgotten: [failing_calls],
     no_tail_recovery: [kills],
     no_fdatasync: [crash_states, power_loss],

@@ -8,9 +8,10 @@ from pathlib import Path
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from support.tails import read_new
 
 from reactord.ipc import tail
-from reactord.ipc.tail import Position, read_new
+from reactord.ipc.tail import Position
 
 SHM = Path("/dev/shm")
 

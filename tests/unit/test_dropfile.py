@@ -56,6 +56,16 @@ def test_what_does_not_parse_is_left_alone_while_it_is_young_and_refused_when_it
     assert _look(path, now=written + 2.1).refused
 
 
+@pytest.mark.parametrize("years", [-30, 30])
+def test_the_time_that_a_writer_gives_its_file_neither_hurries_nor_delays_that(path, years):
+    path.write_bytes(b'[{"id": "a')
+    os.utime(path, (time.time() + years * 365 * 86_400,) * 2)
+    written = path.stat().st_ctime
+
+    assert _look(path, now=written + 1.9) is None
+    assert _look(path, now=written + 2.1).refused
+
+
 def test_a_clock_that_was_set_back_refuses_nothing_early(path):
     path.write_bytes(b"[")
 

@@ -58,6 +58,9 @@ def claimants(directory, name):
         ("cross_repo", "deployment_status.json", "deployment", "spool"),
         ("reactor/feedback", "deploy_20261121_m.json", "deployment", "spool"),
         ("reactor_events", "curriculum_1795281245000.json", "curriculum", "spool"),
+        ("ouroboros/events/pending", "evt-31.json", "cross_repo_event", "spool"),
+        ("trinity/commands", "1795281245000_6552d300.json", "command", "command"),
+        ("trinity/commands", "command_queue.json", "command_queue", "command"),
     ],
 )
 def test_each_file_has_exactly_one_reader_who_knows_whether_it_may_be_deleted(directory, name, form, kind):
@@ -78,6 +81,9 @@ def test_each_file_has_exactly_one_reader_who_knows_whether_it_may_be_deleted(di
         ("telemetry_queue", "e1.json"),
         ("cross_repo/events", "20261121_101500_ab.json"),
         ("correction_queue", "c1.json.tmp"),
+        ("trinity/commands", ".command_queue.json.ab12.tmp"),
+        ("trinity/commands", "command_queue.json.lock"),
+        ("trinity/commands", ".hidden.json"),
         ("reactor/training_data", "snapshot_job-1.jsonl"),
         ("reactor_events", "reactor_1.json"),
         ("training_data", "conversations.db-wal"),
@@ -180,8 +186,11 @@ def test_an_event_that_names_a_file_points_to_it(kind):
     assert parse("experiences", {"event_type": kind, "payload": {"data_path": "/a/b.jsonl"}}) == [Pointer("/a/b.jsonl")]
 
 
-@pytest.mark.parametrize("path", [None, "", "b.jsonl", "../b.jsonl", 7, "/a\0b", ["/a"]])
-def test_an_event_that_names_no_absolute_file_is_refused_in_words(path):
+NO_FILE = [None, "", "b.jsonl", "../b.jsonl", 7, "/a\0b.jsonl", ["/a"], "/a/b.json", "/" + "a/" * 2046 + ".jsonl"]
+
+
+@pytest.mark.parametrize("path", NO_FILE)
+def test_an_event_that_names_no_file_that_is_ever_read_is_refused_in_words(path):
     (refused,) = parse("experiences", {"event_type": "data_batch_ready", "payload": {"data_path": path}})
 
     assert isinstance(refused, Refusal)
@@ -205,6 +214,15 @@ def test_curriculum_signals_are_news_by_every_door():
 
     assert {type(item) for items in found for item in items} == {Notice}
     assert {item.topic for items in found for item in items} == {"curriculum"}
+
+
+def test_an_event_between_repositories_is_its_experience_under_its_own_id_or_else_the_event_s():
+    payload = {"user_input": "2+2?", "assistant_output": "4"}
+    event = {"id": "evt-1", "type": "experience_generated", "payload": payload}
+
+    assert parse("cross_repo_event", event) == [Record("evt-1", payload)]
+    assert parse("cross_repo_event", {**event, "payload": {"experience": {"id": "x"}}}) == [Record("x", {"id": "x"})]
+    assert parse("cross_repo_event", {**event, "type": "health_check"}) == []
 
 
 def test_a_deployment_is_news_under_our_job_or_else_its_model():

@@ -14,10 +14,13 @@ from reactord.errors import BadRecord
 from reactord.formats import FORMATS
 from reactord.formats.autonomy import AutonomyEvent
 from reactord.formats.autonomy import record as autonomy
+from reactord.formats.command import CommandFile
+from reactord.formats.command_queue import QueueEntry
 from reactord.formats.records import Record, load
 from reactord.formats.schema import Problem, problems
 from reactord.formats.schemas import documents
 from reactord.formats.telemetry import Telemetry, accepts
+from reactord.ipc import command_queue as commands
 
 ROOT = Path(__file__).parents[2]
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
@@ -25,6 +28,7 @@ VALUES = SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(st.text(max_s
 #: values that mean something to some format
 MEANT = st.sampled_from(
     [
+        "experience_generated",
         "reactor.experiences", "outcome_update", "curriculum_signal", "data_batch_ready", "heartbeat", 0.7, 1, True,
         [{"role": "user", "content": "q"}], [{"task_type": "t", "priority": 1}], [{}], [7], {"experiences": []},
         {"experiences": [{}]}, {"experiences": 3}, {"turns": []}, {"data_path": "/x"},
@@ -89,6 +93,21 @@ def test_an_autonomy_event_is_accepted_exactly_when_its_schema_accepts_it(item):
     assert isinstance(autonomy(item, "f"), Record) == (not problems(AutonomyEvent, item))
 
 
+@pytest.mark.parametrize(("schema", "family"), [(CommandFile, "file"), (QueueEntry, "queue")])
+@given(data=st.data())
+def test_a_command_is_obeyed_exactly_when_its_schema_accepts_it(schema, family, data):
+    names = [*schema.model_fields, "more"]
+    words = st.text(max_size=4) | st.sampled_from(["id-1", " ping ", "x" * 64, "x" * 65, "a\n", "é"])
+    document = load(json.dumps(data.draw(st.dictionaries(st.sampled_from(names), words | VALUES, max_size=8))).encode())
+    try:
+        commands.parse(document, family, 0.0)
+        accepted = True
+    except BadRecord:
+        accepted = False
+
+    assert accepted == (not problems(schema, document))
+
+
 def test_unknown_fields_are_kept():
     line = {"event_type": "interaction", "event_id": "e", "of tomorrow": {"a": [1]}}
 
@@ -123,7 +142,7 @@ def test_the_published_schemas_are_those_that_are_checked_in():
     assert kept == made, "write them again: reactord check-file --schemas docs/schemas"
 
 
-@pytest.mark.parametrize("name", [*FORMATS, "experience_item", "autonomy_event"])
+@pytest.mark.parametrize("name", [*FORMATS, "experience_item", "autonomy_event", "command_entry"])
 def test_each_schema_names_itself_and_its_version(name):
     schema = orjson.loads(documents(FORMATS.values())[f"{name}.json"])
 

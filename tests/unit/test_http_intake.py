@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import socket
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -277,6 +278,24 @@ def test_a_dropbox_file_that_grows_too_large_is_refused(home, pack, monkeypatch)
     path.write_bytes(pack(b"[" + b" " * 100_000 + b"]"))
     with pytest.raises(TooLarge, match="split it over several jobs"):
         documents(order(dataset_path=str(path)), home)
+
+
+def test_a_gzip_bomb_in_the_dropbox_is_not_unpacked(home):
+    path = home.staging / "a1.json.gz"
+    path.write_bytes(gzip.compress(b"[" + b" " * 30_000_000 + b"]"))
+    assert path.stat().st_size < 64 * 1024
+    tracemalloc.start()
+    with pytest.raises(BadInput, match="500 times its size"):
+        documents(order(dataset_path=str(path)), home)
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert held < 2.2 * intake.MAX_GZIP_RATIO * path.stat().st_size  # a buffer grows by doubling
+
+
+def test_a_small_file_may_be_packed_as_well_as_it_can_be(home):
+    path = home.staging / "a1.json.gz"
+    path.write_bytes(gzip.compress(b"[" + b" " * 1_000_000 + b"{}]"))
+    assert documents(order(dataset_path=str(path)), home).items == 1
 
 
 def test_numbers_that_json_cannot_carry_again_do_not_stop_the_others(home):

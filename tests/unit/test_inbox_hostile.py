@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support import forked
 from support.disks import WatchedDisk
 from support.inboxes import Skewed, append, deny, drop, keys, names
 from support.ledgers import check, identities, line
@@ -17,6 +19,9 @@ from reactord import durable
 from reactord.ipc import dropfile, drops
 from reactord.ipc import inbox as module
 from reactord.ipc.inbox import Inbox
+
+#: a user who owns nothing
+NOBODY = 65534
 
 
 @pytest.fixture(autouse=True)
@@ -138,6 +143,32 @@ def test_what_is_no_plain_file_goes_to_quarantine_and_neither_blocks_nor_touches
     other = home.trinity / "other"
     assert not other.exists() or other.read_text() == "[]"
     inbox.close()
+    counts = check(home)
+    assert (counts.pending, sum(counts.rejected.values())) == (1, 1)
+
+
+def _a_file_of_no_mode(home):
+    """What an ordinary user's daemon does with a file of its own that it may not read."""
+    if os.geteuid() == 0:
+        shutil.chown(home.root.parent, NOBODY)
+        for path in home.root.parent.rglob("*"):
+            shutil.chown(path, NOBODY)
+        os.setuid(NOBODY)
+    unreadable = drop(home, "000", "x")
+    unreadable.chmod(0)
+    inbox = Inbox(home)
+    inbox.turn()
+    drop(home, "001", "a")
+    inbox.turn()
+    assert inbox.intake.trouble is None
+    assert names(home.claimed) == []
+    assert len(names(home.quarantine)) == 2
+    inbox.close()
+
+
+def test_a_file_that_may_not_be_read_goes_to_quarantine_and_keeps_nothing_else_waiting(home):
+    assert forked.run(_a_file_of_no_mode, home) == 0
+
     counts = check(home)
     assert (counts.pending, sum(counts.rejected.values())) == (1, 1)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from contextlib import closing
 
@@ -69,3 +71,28 @@ def test_a_file_with_a_long_name_and_no_ids_is_the_same_file_before_and_after_a_
     again.close()
 
     assert (check(home).pending, check(home).duplicates) == (1, 1)
+
+
+def test_a_claimed_file_that_the_disk_cannot_read_keeps_nothing_else_waiting(inbox, home, clock, monkeypatch):
+    for name in ("bad", "good"):
+        drop(home, name, name)
+    monkeypatch.setattr(inbox.journal, "append", lambda entries: deny())
+    inbox.turn()
+    assert len(names(home.claimed)) == 2
+    bad, real = next(name for name in names(home.claimed) if "bad" in name), os.open
+
+    def spoiled(path, *how, **more):
+        if str(path).endswith(bad):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return real(path, *how, **more)
+
+    monkeypatch.setattr(os, "open", spoiled)
+    again = restarted(inbox, clock)
+    drop(home, "later", "later")
+    again.turn()
+    again.turn()
+
+    assert sorted(identities(home)) == keys("good", "later")
+    assert "Input/output error" in again.intake.trouble
+    assert names(home.claimed) == [bad]
+    again.close()

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 from support.ledgers import Ledger, chunk, drop, dump, hexed, line, manifest, pending, refused
 
 from reactord.errors import Conservation
+from reactord.home import Home
+from reactord.ledger import counts as counting
 from reactord.ledger import reading
 from reactord.ledger.journal import Entry, Place
 
@@ -200,3 +203,16 @@ def test_readers_cannot_write_and_say_when_there_is_nothing_to_read(ledger, home
     db.close()
     with pytest.raises(FileNotFoundError):
         open_readonly(home.ledger / "nothing.db")
+
+
+@pytest.mark.parametrize(
+    "made", ["", "CREATE TABLE entries(id)", "CREATE TABLE entries(id); CREATE TABLE records(seq)"]
+)
+def test_an_index_that_is_just_being_made_counts_nothing(fast_dir, made):
+    home = Home(fast_dir / "new")
+    home.create()
+    with closing(sqlite3.connect(home.index_db)) as db:
+        db.executescript(f"PRAGMA user_version=4; {made}")
+
+    assert counting.count(home) == counting.Counts()
+    assert counting.fresh(home, 0) == 0

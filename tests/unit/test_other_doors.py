@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -194,12 +195,57 @@ def test_what_rows_say_that_still_wait_is_not_kept_in_memory(home):
             _say(db, f"{n}", 0.0)
         db.execute("UPDATE conversations SET source = ?", ("x" * 100_000,))
         tracemalloc.start()
-        found = rows._rows(str(home.root / "training_data" / "conversations.db"), 0, set())
+        with closing(rows.opened(home.root / "training_data" / "conversations.db")) as reader:
+            found = rows._rows(reader, 0, set())
         held = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
 
     assert len(found) == 50
     assert held < 1_000_000
+
+
+def _vacuum(db):
+    db.execute("DELETE FROM conversations WHERE id < 'old3'")
+    db.execute("VACUUM")
+
+
+def _all_away(db):
+    db.execute("DELETE FROM conversations")
+
+
+def _last_away(db):
+    db.execute("DELETE FROM conversations WHERE id = 'old4'")
+
+
+@pytest.mark.parametrize("new", [1, 3, 5, 9])
+@pytest.mark.parametrize("change", [_vacuum, _all_away, _last_away])
+def test_a_number_that_is_given_out_again_hides_no_row(inbox, home, change, new):
+    """The newest is replaced by one of the same number, or by fewer, as many, or more than there were."""
+    with closing(_conversations(home)) as db:
+        for n in range(5):
+            _say(db, f"old{n}", 0.9)
+        assert _received(inbox) == 5
+        change(db)
+        for n in range(new):
+            _say(db, f"new{n}", 0.9)
+
+        inbox.turn()
+        inbox.turn()
+
+    inbox.close()
+    assert check(home).pending == 5 + new
+
+
+def test_rows_that_are_replaced_or_deleted_behind_the_mark_are_no_reason_to_read_all_again(inbox, home):
+    with closing(_conversations(home)) as db:
+        for n in range(5):
+            _say(db, f"old{n}", 0.9)
+        inbox.turn()
+        _say(db, "waits", 0.0)
+        _say(db, "old4", 0.9)  # the mark, under another number now
+        db.execute("DELETE FROM conversations WHERE id = 'old1'")
+
+        assert _received(inbox) == 6, "the one that was replaced, and no other"
 
 
 def test_a_database_that_cannot_be_read_now_is_read_at_the_next_look(inbox, home, monkeypatch):
@@ -223,6 +269,21 @@ def test_a_database_that_is_none_is_a_trouble_and_keeps_nothing_else_waiting(inb
 
     assert _received(inbox) == 1
     assert "conversations.db" in inbox.intake.trouble
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/etc/passwd"), os.mkdir])
+@pytest.mark.parametrize("suffix", ["", "-wal", "-journal"])
+def test_a_database_that_is_no_plain_file_is_never_opened_and_keeps_nothing_else_waiting(inbox, home, make, suffix):
+    with closing(_conversations(home)) as db:
+        _say(db, "good", 0.9)
+    path = home.root / "training_data" / "conversations.db"
+    if not suffix:
+        path.unlink()
+    make(path.with_name(f"{path.name}{suffix}"))
+    (home.telemetry / "interactions_20261121.jsonl").write_bytes(line("a") + b"\n")
+
+    assert _received(inbox) == 1, "a pipe would be waited for"
+    assert "not a regular file" in inbox.intake.trouble
 
 
 # -- what an event names, and what is only news ------------------------------------------------------------------------
@@ -269,6 +330,44 @@ def test_a_file_elsewhere_is_not_read_whoever_names_it(inbox, home, tmp_path, wh
     inbox.turn()
 
     assert inbox.index.counts().pending == 0
+
+
+@pytest.mark.parametrize("below", ["a" * 300 + ".jsonl", "file/x.jsonl", "loop/x.jsonl"])
+def test_a_path_that_can_never_be_keeps_nothing_else_waiting_also_after_a_restart(inbox, home, below):
+    (home.root / "file").write_text("x")
+    (home.root / "loop").symlink_to(home.root / "loop")
+    _batch_ready(home, home.root / below)
+    inbox.turn()
+    inbox.close()
+    again = Inbox(home)
+    _write(home.events / "experiences_1.json", [{"id": "a"}])
+    (home.telemetry / "interactions_20261121.jsonl").write_bytes(line("b") + b"\n")
+
+    again.turn()
+    again.close()
+
+    assert identities(home) == [key_of("a"), key_of("b")]
+    assert again.intake.trouble is None
+
+
+def test_a_file_that_may_not_even_be_asked_for_is_a_trouble_and_keeps_nothing_else_waiting(inbox, home, monkeypatch):
+    hidden = _write(home.root / "exports" / "batch.jsonl", {"id": "x"})
+    _batch_ready(home, hidden)
+    real = os.lstat
+
+    def lstat(path, **how):
+        if str(path) == str(hidden):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, **how)
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    (home.telemetry / "interactions_20261121.jsonl").write_bytes(line("b") + b"\n")
+
+    inbox.turn()
+    inbox.turn()
+
+    assert inbox.index.counts().pending == 1
+    assert "batch.jsonl" in inbox.intake.trouble
 
 
 def test_a_heartbeat_in_our_inbox_is_drained_and_fills_no_journal(inbox, home):

@@ -3,9 +3,10 @@ from __future__ import annotations
 import os
 
 import pytest
+from support.tails import read_new
 
 from reactord.ipc import tail
-from reactord.ipc.tail import BACK_BYTES, CHUNK_BYTES, HEAD_BYTES, MAX_LINE_BYTES, Position, read_new
+from reactord.ipc.tail import BACK_BYTES, CHUNK_BYTES, HEAD_BYTES, MAX_LINE_BYTES, Position
 
 
 class Follower:
