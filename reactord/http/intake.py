@@ -142,13 +142,20 @@ def documents(order: Order, home: Home) -> Documents:
     if order.dataset_path is None:
         some: Iterable[list[Any]] = [order.experiences or []]
     else:
-        some = load_some(_read_dropbox(home, order.dataset_path), bounded)
+        some = load_some(_read_dropbox(home, order.dataset_path), _bearable)
     parts, items = [], 0
     for part, count in _pack(order.job, chain.from_iterable(some)):
         FORMATS[FORMAT].parse(part, order.job.job_id)
         parts.append(part)
         items += count
     return Documents(parts, items)
+
+
+def _bearable(element: bytes | memoryview) -> None:
+    """Raises TooLarge of what is too much for one experience, also if every letter of it takes six bytes here."""
+    if len(element) > 6 * MAX_DOCUMENT_BYTES:
+        raise TooLarge(f"an experience has {len(element)} bytes; send at most {MAX_DOCUMENT_BYTES} for one")
+    bounded(element)
 
 
 def _pack(job: JobRequest, items: Iterable[Any]) -> Iterator[tuple[bytes, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import sys
 import time
 import uuid
 from collections.abc import Mapping
@@ -31,6 +32,8 @@ from reactord.settings import Settings
 
 #: a deployment may need that long; whoever drains us waits 30 s
 DRAIN_S = 25.0
+#: how long a thread that computes may keep the interpreter from the loop: of Python's own 5 ms an answer waits several
+TURN_S = 0.001
 
 
 class Sidecar:
@@ -62,6 +65,7 @@ class Sidecar:
 
     async def start(self) -> None:
         """Listen. Raises PortInUse, and BadConfig for a token that others may read."""
+        sys.setswitchinterval(TURN_S)
         self._listening = await serve(self.settings, self._app)
         self._public.doors = self._listening.troubles
 

@@ -12,7 +12,7 @@ import pytest
 from support.http_daemon import house_in, served
 
 from reactord.formats.pieces import SMALL_BYTES
-from reactord.http import bodies, guards, large
+from reactord.http import bodies, guards, intake, large
 from reactord.http.routes import watching
 from reactord.http.table import ROUTES
 from reactord.kernels.json_text import values_of
@@ -130,6 +130,16 @@ async def test_one_element_of_a_drop_box_file_may_not_be_a_million_values(house)
         status, _ = await at.post(START, {"job_id": "a1", "dataset_path": str(path), "use_dropbox": True})
     assert status == 413
     assert house.offered == []
+
+
+async def test_one_element_that_is_too_long_for_a_document_is_not_parsed(house, calls, monkeypatch):
+    monkeypatch.setattr(intake, "MAX_DOCUMENT_BYTES", 100_000)
+    path = house.home.staging / "a1.json"
+    path.write_bytes(b'[{}, {"a": "%s"}, {}]' % (b"x" * 700_000))
+    async with served(house) as at:
+        status, reply = await at.post(START, {"job_id": "a1", "dataset_path": str(path), "use_dropbox": True})
+    assert (status, "send at most 100000 for one" in reply["hint"]) == (413, True)
+    assert max(size for _, size, _ in calls) < 100_000
 
 
 async def test_what_is_large_is_worked_on_one_after_the_other():

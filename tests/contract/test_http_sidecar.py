@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import sys
 import time
 
 import aiohttp
@@ -28,6 +29,7 @@ async def test_the_sidecar_lives_through_start_work_and_goodbye(tmp_path):
         sidecar = Sidecar(settings, house.home, house.inbox, public)
         await sidecar.start()
         assert sidecar.port != 0
+        assert sys.getswitchinterval() < 0.005  # Python's own
         async with aiohttp.ClientSession() as session:
             at = Served(house, sidecar.port, session)
             assert (await at.get("/health"))[1]["phase"] == "starting"

@@ -132,7 +132,7 @@ def test_a_stranger_that_got_the_inode_of_a_deleted_file_is_not_taken_for_it(inb
 
 
 def _open_files():
-    gc.collect()
+    gc.collect()  # of other tests
     return len(list(Path("/dev/fd").iterdir()))
 
 
@@ -158,7 +158,7 @@ def test_the_files_are_closed_with_their_inbox(home):
     append(home, line("b"))
     inbox.turn()
     inbox.close()
-    inbox._tails.close()
+    del inbox
 
     assert _open_files() == before
 
