@@ -175,10 +175,15 @@ def parse(raw: bytes) -> Holder | None:
 def _read(path: Path) -> tuple[bytes, float] | None:
     """Bytes and modification time of the lock file; None when there is none."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_at_once) as file:
             return file.read(), os.fstat(file.fileno()).st_mtime
     except FileNotFoundError:
         return None
+
+
+def _at_once(path: str, flags: int) -> int:
+    """A pipe in the place of a lock has nobody at its other end, perhaps for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def holder(directory: Path, name: str) -> Holder | None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
-from weakref import WeakMethod
 
 from reactord import access
 from reactord.errors import EnvironmentTrouble
@@ -71,22 +69,6 @@ class Reader:
     stored: Callable[[str], str | None]
     clock: Callable[[], float]
     one_file: OneFile
-
-    def __post_init__(self) -> None:
-        if inspect.ismethod(self.stored):
-            self.stored = _weakly(self.stored)
-
-
-def _weakly(method: Callable[[str], str | None]) -> Callable[[str], str | None]:
-    """The same, without holding on to its owner, who holds on to us: what we have open is closed when he is gone."""
-    known = WeakMethod(method)
-
-    def stored(path: str) -> str | None:
-        bound = known()
-        assert bound is not None  # nobody asks us but he
-        return bound(path)
-
-    return stored
 
 
 def listed(

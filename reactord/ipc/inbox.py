@@ -222,6 +222,7 @@ class Inbox:
         return end
 
     def close(self) -> None:
+        self._tails.close()
         self.journal.close()
         for begun in ("_disposal", "index"):
             if hasattr(self, begun):
@@ -383,12 +384,14 @@ class Inbox:
                 continue  # somebody else's, or a later turn's
             known, reason = self.index.claimed(name)
             if known:
-                self._dispose_all([(name, reason)])
+                with self._one_file:
+                    self._dispose_all([(name, reason)])
+                    self._disposed()
             else:
                 left |= not self._drops.look_again(name, batch)
         if batch.entries:
             self._commit(batch)
-        self._drops.unfinished, self._unfinished = False, left
+        self._drops.unfinished, self._unfinished = False, left or self._one_file.trouble is not None
 
 
 def _identity(directory: Path) -> tuple[int, int] | None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,14 +48,14 @@ class Follower:
         self._open: dict[str, int] = {}
         self._moved: dict[str, Moved] = {}  # by their keys
         self._mine: set[int] = set()  # all that is open
-        weakref.finalize(self, _close_all, self._mine)
 
     def close(self) -> None:
         """Follow none of them any more."""
         self.forms.clear()
         self._open.clear()
         self._moved.clear()
-        _close_all(self._mine)
+        while self._mine:
+            os.close(self._mine.pop())
 
     def read(self, path: str, form: str, position: Position | None) -> Chunk | None:
         """What is new in the file at `path`. Raises OSError."""
@@ -152,8 +151,3 @@ def _beside(path: Path, position: Position) -> int | None:
                     return descriptor
                 os.close(descriptor)
     return None
-
-
-def _close_all(descriptors: set[int]) -> None:
-    while descriptors:
-        os.close(descriptors.pop())

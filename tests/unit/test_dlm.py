@@ -380,3 +380,9 @@ def test_processes_that_fight_for_the_lock_never_hold_it_together(directory: Pat
     results = [tuple(map(int, log.read_text().split())) for log in logs[1:]]
     assert sum(overlaps for _, overlaps in results) == 0
     assert sum(held for held, _ in results) > 10  # after one second: the dead holder blocks nobody
+
+
+def test_a_pipe_in_the_place_of_a_lock_is_nobodys_and_never_waited_for(directory: Path, path: Path) -> None:
+    os.mkfifo(path)
+
+    assert dlm.holder(directory, "training_slot") is None

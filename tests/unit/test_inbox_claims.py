@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -110,3 +112,34 @@ def test_a_file_that_became_garbage_before_the_claim_is_quarantined_when_it_has_
 
     assert len(names(home.quarantine)) == 2
     assert names(home.claimed) == []
+
+
+class Stuck(durable.RealDisk):
+    """One name cannot be taken away."""
+
+    @staticmethod
+    def unlink(path):
+        if "stuck" in str(path):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        os.unlink(path)
+
+
+def test_a_claimed_file_that_cannot_be_unlinked_keeps_nothing_else_waiting(inbox, home, monkeypatch):
+    real = durable.disk
+    monkeypatch.setattr(durable, "disk", Stuck())
+    for name in ("before", "stuck", "with"):
+        drop(home, name, name)
+    for _ in range(3):
+        inbox.turn()
+    drop(home, "later", "later")
+    for _ in range(3):
+        inbox.turn()
+
+    assert inbox.intake.fresh == 4
+    assert "stuck" in inbox.intake.trouble
+    [left] = names(home.claimed)
+    assert "stuck" in left
+    monkeypatch.setattr(durable, "disk", real)
+    inbox.turn()
+    inbox.turn()
+    assert (names(home.claimed), inbox.intake.trouble) == ([], None)

@@ -158,7 +158,6 @@ def test_the_files_are_closed_with_their_inbox(home):
     append(home, line("b"))
     inbox.turn()
     inbox.close()
-    del inbox
 
     assert _open_files() == before
 
