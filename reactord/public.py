@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import sqlite3
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ParamSpec
 
@@ -92,18 +93,7 @@ class Public:
         """Beat until cancelled. A change wakes it, so that Body sees a job start and end at once."""
         beat = 0
         while True:
-            now = self.clock()
-            document = self.last = self._presence()
-            self.unpublished = None
-            self._try(presence.write_heartbeats, self.home, document, now)
-            if beat % STATE_EVERY_BEATS == 0 or self._changed.is_set():
-                self._changed.clear()
-                self._try(presence.write_state, self.home, document, now)
-                self._try(presence.share_heartbeat, self.home, document, now)
-            if beat % REGISTRY_EVERY_BEATS == 0:
-                self._try(registry.register, self.home, document, now)
-            if beat % EXPIRE_EVERY_BEATS == 0:
-                self._try(announce.expire, self.home, now)
+            self._try(self._beat, beat)
             if self.unpublished is None:
                 self._logged.clear()
             beat += 1
@@ -112,9 +102,26 @@ class Public:
                 async with asyncio.timeout(BEAT_S):
                     await self._changed.wait()
 
+    def _beat(self, beat: int) -> None:
+        changed = self._changed.is_set()
+        self._changed.clear()
+        now, document = self.clock(), self._presence()
+        self.last, self.unpublished = document, None
+        self._try(presence.write_heartbeats, self.home, document, now)
+        if beat % STATE_EVERY_BEATS == 0 or changed:
+            self._try(presence.write_state, self.home, document, now)
+            self._try(presence.share_heartbeat, self.home, document, now)
+        if beat % REGISTRY_EVERY_BEATS == 0:
+            self._try(registry.register, self.home, document, now)
+        if beat % EXPIRE_EVERY_BEATS == 0:
+            self._try(announce.expire, self.home, now)
+
     def withdraw(self) -> None:
         """Say goodbye in every file that carries our pid."""
         self.phase = "stopping"  # also after a crash: the store is closed by now, no job is to be counted
+        self._try(self._goodbye)
+
+    def _goodbye(self) -> None:
         now, document = self.clock(), self._presence()
         self._try(presence.withdraw, self.home, document, now)
         self._try(registry.withdraw, self.home, document, now)
@@ -143,12 +150,13 @@ class Public:
         )
 
     def _try(self, write: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Publishing must not end the daemon: a full disk or a foreign permission shows up as a trouble."""
+        """Publishing must not end the daemon: a full disk, or no descriptor that is left, shows up as a trouble."""
         try:
             write(*args, **kwargs)
-        except OSError as trouble:
-            where = f": {trouble.filename}" if trouble.filename else ""  # a write that finds no room has no name
-            self.unpublished = f"cannot publish: {trouble.strerror or trouble}{where}"
+        except (OSError, psutil.Error, sqlite3.Error) as trouble:
+            what, name = getattr(trouble, "strerror", None), getattr(trouble, "filename", None)
+            where = f": {name}" if name else ""  # a write that finds no room has no name
+            self.unpublished = f"cannot publish: {what or trouble}{where}"
             if self.unpublished not in self._logged:
                 self._logged.add(self.unpublished)
                 log.warning("%s", self.unpublished)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from contextlib import closing
 from pathlib import Path
 
@@ -121,7 +120,7 @@ class Stuck(durable.RealDisk):
     def unlink(path):
         if "stuck" in str(path):
             raise OSError(errno.EIO, "Input/output error", str(path))
-        os.unlink(path)
+        Path(path).unlink()
 
 
 def test_a_claimed_file_that_cannot_be_unlinked_keeps_nothing_else_waiting(inbox, home, monkeypatch):

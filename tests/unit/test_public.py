@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import re
@@ -184,3 +185,20 @@ async def test_a_daemon_that_crashed_with_its_store_closed_says_goodbye_all_the_
     public.withdraw()
 
     assert files_with_our_pid(home) == []
+
+
+async def test_a_moment_without_a_descriptor_is_told_and_ends_nothing(home, public, monkeypatch):
+    real, asked = public._presence, []
+
+    def measured():
+        asked.append(public.unpublished)
+        if len(asked) < 3:
+            raise OSError(errno.EMFILE, "Too many open files", "/proc/self/stat")
+        return real()
+
+    monkeypatch.setattr(public, "_presence", measured)
+    monkeypatch.setattr(public_module, "BEAT_S", 0.01)
+    async with beating(public):
+        await until(lambda: home.reactor_state.exists() and public.unpublished is None)
+
+    assert asked[1:3] == ["cannot publish: Too many open files: /proc/self/stat"] * 2
