@@ -1,10 +1,10 @@
 """How fast does the sidecar answer, how many may follow, and what does that cost those who do not?
 
 The sidecar, an empty aiohttp handler, the clients and this program are processes of their own. Ratios are medians of
-neighbouring rounds. (a) requests/s and p99 of /health and of a status query, to the empty handler; (b) 1,000 clients
-follow one job at 10 steps/s, over SSE and over WebSockets: time from the step to the client, memory a client, and the
-end with all of them connected; (c) /health while 10,000 experiences are sent inline; (d) the ingest while 100 clients
-follow. Prints one JSON object; trust the ratios.
+neighbouring rounds. (a) requests/s and p99 of /health and of a status query, to an empty handler at the same path;
+(b) 1,000 clients follow one job at 10 steps/s, over SSE and over WebSockets: time from the step to the client, memory a
+client, and the end with all of them connected; (c) /health while 10,000 experiences are sent inline; (d) the ingest
+while 100 clients follow. Prints one JSON object; trust the ratios.
 
     python benchmarks/http.py [clients]
 """
@@ -94,7 +94,7 @@ def answers(server: Child, empty: Child) -> dict[str, Any]:
     found: dict[str, list[tuple[dict[str, float], dict[str, float]]]] = {name: [] for name in paths}
     for _ in range(ROUNDS):
         for name, path in paths.items():
-            found[name].append((load(empty, "/"), load(server, path)))
+            found[name].append((load(empty, path), load(server, path)))
     middle = statistics.median
     said: dict[str, Any] = {
         name: {

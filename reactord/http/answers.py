@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from reactord.http import views
-from reactord.http.facade import Facade, Pulse
+from reactord.http.facade import Facade
 from reactord.http.refusals import NotThere
 from reactord.http.stream import LOOK_EVERY_S
 from reactord.workdir import WorkDir
 
-#: only the uptime in it is older then
+#: only the uptime and the troubles in it are older then
 HEALTH_FOR_S = 0.1
 MAX_KEPT = 64
 
@@ -34,17 +34,17 @@ class Answers:
     """The newest answers, encoded."""
 
     def __init__(self) -> None:
-        self._pulse: Pulse | None = None
+        self._mark: object = None
         self._health, self._at = b"", 0.0
         self._statuses: OrderedDict[str, Told] = OrderedDict()
 
     def health(self, facade: Facade) -> bytes:
-        """The health object: as it was, unless anything in it has changed."""
-        pulse, now = facade.pulse(), facade.clock()
-        if (pulse is not self._pulse and pulse != self._pulse) or not 0 <= now - self._at < HEALTH_FOR_S:
+        """The health object: as it was, unless anything in it has changed that must not be told late."""
+        mark, now = facade.mark, facade.clock()
+        if mark != self._mark or not 0 <= now - self._at < HEALTH_FOR_S:
             uptime_s = now - facade.started_at
-            self._health = views.encode(views.health(pulse, version=facade.version, uptime_s=uptime_s))
-            self._pulse, self._at = pulse, now
+            self._health = views.encode(views.health(facade.pulse(), version=facade.version, uptime_s=uptime_s))
+            self._mark, self._at = mark, now
         return self._health
 
     def status(self, facade: Facade, job_id: str) -> bytes:

@@ -28,7 +28,7 @@ def build(facade: Facade) -> web.Application:
     app.on_shutdown.append(_end_streams)
     app.on_cleanup.append(_close_desk)
     for route in ROUTES:
-        route.mount(app.router)
+        route.mount(app)
     return app
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 
 from aiohttp import web
 
@@ -57,9 +57,10 @@ class Alarm:
 class Connection(web.RequestHandler):
     """One of aiohttp's connections, with an end to every wait, and words for what is no HTTP."""
 
-    __slots__ = ("_head", "_take", "admitted", "door")
+    __slots__ = ("_crowd", "_head", "_take", "admitted", "door")
 
-    def __init__(self, server: web.Server) -> None:
+    def __init__(self, server: web.Server, crowd: Crowd) -> None:
+        self._crowd = crowd
         self._head, self._take = Alarm(self._give_up), Alarm(self._give_up)
         self.door: Door = "foreign"  # until it is known
         self.admitted: object = None  # the headers with which it may read (guards.py)
@@ -94,6 +95,7 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.max_size = AHEAD_BYTES  # type: ignore[attr-defined] # of selector_events
         super().connection_made(transport)
+        self._crowd.here[self] = None
         ours, theirs = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
         self.door = door_of(ours)
         if self.door == "loopback" and not is_one_of_us(ours, theirs):
@@ -117,6 +119,7 @@ class Connection(web.RequestHandler):
         super().resume_writing()
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._crowd.here.pop(self, None)
         self._head.put_off()
         self._take.put_off()
         super().connection_lost(exc)
@@ -157,7 +160,7 @@ class Crowd:
     """All connections."""
 
     def __init__(self) -> None:
-        self.all: Callable[[], Sequence[web.RequestHandler]] = list  # until there is a server
+        self.here: dict[Connection, None] = {}  # the oldest first
         self.fit(MAX_CONNECTIONS)
 
     def fit(self, places: int) -> None:
@@ -165,19 +168,18 @@ class Crowd:
         self.places, self.most = places, places - min(KEPT, places // 4)
 
     def busy(self) -> int:
-        return sum(isinstance(one, Connection) and one.is_busy for one in self.all())
+        return sum(one.is_busy for one in self.here)
 
     @property
     def is_full(self) -> bool:
         """Whether only those can be answered that cost no time; the one that asks is busy, too."""
-        return len(self.all()) > self.most and self.busy() > self.most
+        return len(self.here) > self.most and self.busy() > self.most
 
     def make_room(self) -> bool:
         """Whether there is a place for one more. The oldest that asks nothing goes, or that keeps us waiting."""
-        if len(self.all()) < self.places:
+        if len(self.here) < self.places:
             return True
-        crowd = [one for one in self.all() if isinstance(one, Connection)]
-        return any(one.give_way() for one in crowd) or any(one.give_way(busy=True) for one in crowd)
+        return any(one.give_way() for one in self.here) or any(one.give_way(busy=True) for one in self.here)
 
 
 CROWD: web.AppKey[Crowd] = web.AppKey("crowd", Crowd)

@@ -67,6 +67,11 @@ class Facade(Protocol):
         """Epoch seconds."""
         ...
 
+    @property
+    def mark(self) -> object:
+        """What of the pulse must be told at once: another object that differs, when that has changed."""
+        ...
+
     def pulse(self) -> Pulse: ...
 
     def submit(self, request: JobRequest, cause: str, facts: Mapping[str, Any] | None = None) -> tuple[Job, bool]:

@@ -16,7 +16,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -134,7 +134,7 @@ def _in_our_words(refusal: web.HTTPException) -> web.Response:
 
 def refused(request: web.Request) -> web.Response | None:
     """The refusal of what a web page could have sent, and of what comes from elsewhere without the token."""
-    connection = cast("Connection", request.protocol)
+    connection: Connection = request.protocol  # type: ignore[assignment] # listen.py makes no other
     reads = request.method in READING and request.raw_path.startswith("/")
     if reads and connection.admitted == request.raw_headers:  # who polls says the same again and again
         return None

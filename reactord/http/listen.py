@@ -53,7 +53,6 @@ class Listening:
         await self._runner.setup()
         server = self._runner.server
         assert server is not None
-        self._crowd.all = lambda: server.connections
         await self._answer(self._bound)
 
     async def also(self, name: str, opening: Opening) -> None:
@@ -102,7 +101,7 @@ class Listening:
     def _accept(self) -> asyncio.Protocol:
         server = self._runner.server
         assert server is not None
-        return Connection(server) if self._crowd.make_room() else Full()
+        return Connection(server, self._crowd) if self._crowd.make_room() else Full()
 
 
 async def serve(settings: Settings, app: web.Application, port: int | None = None) -> Listening:

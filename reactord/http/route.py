@@ -32,13 +32,17 @@ class Ask:
     """A request, understood."""
 
     facade: Facade
+    app: web.Application
     request: web.Request
     body: Any = None  # of the type that the route takes
     query: Any = None  # of the type that the route asks with
 
     def __getitem__(self, name: str) -> str:
-        """A part of the path."""
-        return self.request.match_info[name]
+        """A part of the path. Raises NotThere for what nothing of ours is called."""
+        part = self.request.match_info[name]
+        if not _NAME.fullmatch(part):
+            raise NotThere(f"there is no such {name.removesuffix('_id')}; look at the lists of what there is")
+        return part
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,8 @@ class Reply:
 
 
 Answer = Mapping[str, Any] | Sequence[Any] | Reply | web.StreamResponse
-Handler = Callable[[Ask], Awaitable[Answer]]
+#: what is asked again and again, and waits for nothing, answers at once: a coroutine costs as much as its answer
+Handler = Callable[[Ask], Awaitable[Answer] | web.Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,29 +78,28 @@ class Route:
     upgrades: bool = False  # to a WebSocket: it answers 101 and goes on
     costs: bool = False  # a submission: it counts against the rate
 
-    def mount(self, router: web.UrlDispatcher) -> None:
+    def mount(self, app: web.Application) -> None:
         """Have the router call it."""
-        handle = partial(_serve, self)
+        handle = partial(_serve, self, app, app[FACADE])
         if self.method == "GET":
-            router.add_get(self.path, handle, allow_head=self.media == "application/json" and not self.upgrades)
+            app.router.add_get(self.path, handle, allow_head=self.media == "application/json" and not self.upgrades)
         else:
-            router.add_post(self.path, handle)
+            app.router.add_post(self.path, handle)
 
 
-async def _serve(route: Route, request: web.Request) -> web.StreamResponse:
+async def _serve(route: Route, app: web.Application, facade: Facade, request: web.Request) -> web.StreamResponse:
     """Nobody gets in who may not, and whatever happens is answered. (A middleware of aiohttp's costs more.)"""
     try:
-        facade = request.app[FACADE]
-        if refusal := refused(request) or _not_now(route, request, facade):
+        if refusal := refused(request) or _not_now(route, app, facade):
             return refusal
-        for name, part in request.match_info.items():
-            if not _NAME.fullmatch(part):
-                raise NotThere(f"there is no such {name.removesuffix('_id')}; look at the lists of what there is")
         query = checked(route.asks, dict(request.query)) if route.asks else None
         if route.takes:
-            said = await _heard(route, request, query)
+            said = await _heard(route, app, request, query)
         else:
-            said = await route.handler(Ask(facade, request, None, query))
+            begun = route.handler(Ask(facade, app, request, None, query))
+            if isinstance(begun, web.Response):
+                return begun
+            said = await begun
         if type(said) is web.Response or isinstance(said, web.StreamResponse):  # the latter costs a microsecond
             return said
         return answer(said.document, said.status, said.headers) if isinstance(said, Reply) else answer(said)
@@ -103,31 +107,32 @@ async def _serve(route: Route, request: web.Request) -> web.StreamResponse:
         return in_words(trouble, request)
 
 
-def _not_now(route: Route, request: web.Request, facade: Facade) -> web.Response | None:
+def _not_now(route: Route, app: web.Application, facade: Facade) -> web.Response | None:
     if not route.always:
-        if request.app[CROWD].is_full:
+        if app[CROWD].is_full:
             return refuse(503, f"too much is going on; ask again in {RETRY_AFTER_S} s")
         if (phase := facade.phase) != "ready":
             return refuse(503, f"reactord is {phase}; ask again in {RETRY_AFTER_S} s")
         if route.method == "POST" and facade.draining and not route.leaving:
             return refuse(503, "reactord is leaving and takes nothing more; send it again after its next start")
-    if route.costs and (wait_s := request.app[LIMITS].wait_s()):
+    if route.costs and (wait_s := app[LIMITS].wait_s()):
         return refuse(429, f"too many submissions; ask again in {wait_s} s", **{"Retry-After": str(wait_s)})
     return None
 
 
-async def _heard(route: Route, request: web.Request, query: BaseModel | None) -> Answer:
+async def _heard(route: Route, app: web.Application, request: web.Request, query: BaseModel | None) -> Answer:
     """What the handler says to a body. A large one has its place until then, and is understood when it is its turn."""
+
+    async def told(raw: bytes) -> Answer:
+        assert route.takes
+        body = await understood(route.takes, request, raw, or_nothing=route.or_nothing)
+        begun = route.handler(Ask(app[FACADE], app, request, body, query))
+        return begun if isinstance(begun, web.Response) else await begun
+
     if not may_be_large(request):
-        return await _understood(route, request, query, await received(request))
-    desk = request.app[DESK]
+        return await told(await received(request))
+    desk = app[DESK]
     async with desk.place():
         raw = await received(request)
         async with desk.turn:
-            return await _understood(route, request, query, raw)
-
-
-async def _understood(route: Route, request: web.Request, query: BaseModel | None, raw: bytes) -> Answer:
-    assert route.takes
-    body = await understood(route.takes, request, raw, or_nothing=route.or_nothing)
-    return await route.handler(Ask(request.app[FACADE], request, body, query))
+            return await told(raw)

@@ -45,8 +45,6 @@ class Sidecar:
         self.settings, self._inbox, self._public = settings, inbox, public
         self._drain: str | None = None
         self._draining = asyncio.Event()
-        self._felt: tuple[str, tuple[str, ...], int, int, int, str | None] | None = None
-        self._pulse = Pulse("starting")
         self._counted: tuple[int, int, int] | None = None  # at so many writes: active jobs, queued jobs
         self._services: Services | None = None
         self._driver: Driver | None = None
@@ -102,6 +100,14 @@ class Sidecar:
     def presence(self) -> Presence | None:
         return self._public.last
 
+    @property
+    def mark(self) -> object:
+        try:
+            writes = self._services and self._services.store.writes
+        except sqlite3.Error:
+            return object()
+        return writes, self._inbox.intake.fresh, self._drain, self._public.phase
+
     def pulse(self) -> Pulse:
         troubles = tuple(self._public.troubles())
         if self._services is None:
@@ -110,10 +116,7 @@ class Sidecar:
             active, queued = self._count(self._services.store)
         except sqlite3.Error as trouble:  # a broken disk must not make us look dead
             return Pulse("ready", (*troubles, f"state.db: {trouble}"), draining=self._drain)
-        now = "ready", troubles, active, queued, self._inbox.intake.fresh, self._drain
-        if now != self._felt:  # it is asked with every request, and seldom another
-            self._felt, self._pulse = now, Pulse(*now)
-        return self._pulse
+        return Pulse("ready", troubles, active, queued, self._inbox.intake.fresh, self._drain)
 
     def _count(self, store: Store) -> tuple[int, int]:
         """Active and queued jobs; counted again when something was written."""

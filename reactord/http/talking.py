@@ -64,7 +64,7 @@ async def trinity(ask: Ask) -> web.StreamResponse:
 
 
 async def _talk(ask: Ask, channels: frozenset[str]) -> web.StreamResponse:
-    request, streams = ask.request, ask.request.app[STREAMS]
+    request, streams = ask.request, ask.app[STREAMS]
     if "Origin" in request.headers:  # no browser asks first: a page that may connect may read
         raise Forbidden(PAGES)
     if request.headers.get("Upgrade", "").strip().lower() != "websocket":

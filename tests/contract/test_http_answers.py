@@ -48,12 +48,15 @@ async def test_a_status_is_worked_out_once_and_anew_after_every_change(house, en
             assert (await at.get(f"/api/training/status/{unknown}"))[0] == 404
 
 
-async def test_the_health_shows_every_change_at_once(house, encoded):
+async def test_the_health_shows_every_change_at_once_and_a_trouble_soon(house, encoded):
+    now = time.time()
+    house.clock = lambda: now
     async with served(house) as at:
         assert (await at.get("/health"))[1]["queued_jobs"] == 1
         house.queue("a2")
         assert (await at.get("/health"))[1]["queued_jobs"] == 2
         house.troubles = ("the disk is full",)
+        now += 2 * answers.HEALTH_FOR_S
         assert (await at.get("/health"))[1]["degraded"] is True
         house.phase = "stopping"
         assert (await at.get("/health"))[1]["phase"] == "stopping"

@@ -218,11 +218,11 @@ async def test_who_keeps_us_waiting_keeps_no_place_from_who_asks_how_we_are(hous
             line.writer.transport.pause_reading()
             line.writer.write(HOLDS[hold])
         async with asyncio.timeout(10):
-            while crowd.busy() + sum(one.waits for one in crowd.all()) < 8 and hold != "half a body for nobody":
+            while crowd.busy() + sum(one.waits for one in crowd.here) < 8 and hold != "half a body for nobody":
                 await asyncio.sleep(0.01)
         for _ in range(10):
             assert [one.status for one in await exchange(at.port, LAST)] == [200]
-        assert len(crowd.all()) <= 8
+        assert len(crowd.here) <= 8
 
 
 async def test_submissions_have_a_pace_and_questions_have_none(house, monkeypatch):

@@ -70,6 +70,10 @@ class House:
         return Pulse(self.phase, tuple(self.troubles), 0, len(live), self.inbox.intake.fresh, self.draining)
 
     @property
+    def mark(self) -> object:
+        return self.store.writes, self.inbox.intake.fresh, self.draining, self.phase
+
+    @property
     def state(self) -> Store:
         return self.store
 

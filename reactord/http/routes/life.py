@@ -36,9 +36,9 @@ class Ready(Said):
     ready: bool
 
 
-async def health(ask: Ask) -> web.Response:
+def health(ask: Ask) -> web.Response:
     """200 in every phase."""
-    return encoded(ask.request.app[ANSWERS].health(ask.facade))
+    return encoded(ask.app[ANSWERS].health(ask.facade))
 
 
 async def ready(ask: Ask) -> dict[str, Any] | Reply:

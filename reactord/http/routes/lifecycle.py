@@ -98,7 +98,7 @@ async def drain(ask: Ask) -> dict[str, Any]:
     if body.session_id is not None and session and body.session_id != session:
         raise Conflict("this is not the session that manages this reactord; ask with its own session_id")
     proof = ask.request.headers.get("X-Root-Auth", "")
-    if secret and not ask.request.app[PROOFS].accept(proof, session, secret):
+    if secret and not ask.app[PROOFS].accept(proof, session, secret):
         raise Forbidden("X-Root-Auth does not prove that you manage this reactord; sign a new nonce with the secret")
     before = ask.facade.pulse().draining
     drain_id = ask.facade.drain("POST /lifecycle/drain")

@@ -53,7 +53,7 @@ class EventsStatus(Said):
 async def stream(ask: Ask) -> web.StreamResponse:
     """One job."""
     sse_only = "text/event-stream" in ask.request.headers.get("Accept", "")
-    streams, transport = ask.request.app[STREAMS], ask.request.transport
+    streams, transport = ask.app[STREAMS], ask.request.transport
     return OfJob(streams, transport, ask["job_id"], _last_event(ask), sse_only=sse_only)
 
 
@@ -62,12 +62,12 @@ async def events(ask: Ask) -> web.StreamResponse:
     query: EventsQuery = ask.query
     last = _last_event(ask)
     channels = frozenset(query.channels.split(","))
-    return OfEvents(ask.request.app[STREAMS], ask.request.transport, channels, query.after if last is None else last)
+    return OfEvents(ask.app[STREAMS], ask.request.transport, channels, query.after if last is None else last)
 
 
 async def status(ask: Ask) -> dict[str, Any]:
     """Counted now."""
-    streams, state = ask.request.app[STREAMS], ask.facade.state
+    streams, state = ask.app[STREAMS], ask.facade.state
     newest = state.last_event()
     recent = Counter(event.topic for event in state.events(after=max(0, newest - RECENT)))
     return {

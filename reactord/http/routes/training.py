@@ -72,7 +72,7 @@ async def start(ask: Ask) -> dict[str, Any]:
     order = intake.understand(ask.body, facade.clock())
     if known := facade.state.job(order.job.job_id):
         return _started(known, "this job is known already; nothing was taken again", order.ignored)
-    documents = await ask.request.app[DESK].work(intake.documents, order, facade.home)
+    documents = await ask.app[DESK].work(intake.documents, order, facade.home)
     named = [(f"{order.job.job_id}.{part}.json", raw) for part, raw in enumerate(documents.parts)]
     new = await offer(facade, intake.FORMAT, named)  # first the records: a retry after a crash in between doubles none
     job = queue(facade, order.job.model_copy(update={"experiences": documents.items}))
@@ -97,9 +97,9 @@ def _started(job: Job, message: str, ignored: Mapping[str, str]) -> dict[str, An
     return reply | ({"ignored": dict(ignored)} if ignored else {})
 
 
-async def status(ask: Ask) -> web.Response:
+def status(ask: Ask) -> web.Response:
     """The newest of it; what is queued is told as training (views.py)."""
-    return encoded(ask.request.app[ANSWERS].status(ask.facade, ask["job_id"]))
+    return encoded(ask.app[ANSWERS].status(ask.facade, ask["job_id"]))
 
 
 async def cancel(ask: Ask) -> dict[str, Any]:

@@ -110,7 +110,7 @@ MEASURED: web.AppKey[Measured] = web.AppKey("measured", Measured)
 
 async def metrics(ask: Ask) -> web.Response:
     """Measured now, or a moment ago: every record is counted."""
-    last = ask.request.app[MEASURED]
+    last = ask.app[MEASURED]
     async with last.turn:
         if time.monotonic() - last.at >= MEASURED_FOR_S:
             last.text, last.at = await _measured(ask.facade), time.monotonic()
