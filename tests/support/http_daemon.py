@@ -71,7 +71,7 @@ class House:
 
     @property
     def mark(self) -> object:
-        return self.store.writes, self.inbox.intake.fresh, self.draining, self.phase
+        return self.store.writes, self.inbox.intake.fresh, self.draining, self.phase, tuple(self.troubles)
 
     @property
     def state(self) -> Store:
