@@ -56,7 +56,8 @@ check: install
 
 # Files side by side, in their order: the long ones come before the short ones
 test: check
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 bench: install
 	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done

@@ -37,7 +37,8 @@ def pytest_runtest_makereport():
 
 @pytest.fixture(autouse=True)
 def _foreign_places_are_not_ours(monkeypatch):
-    for name in ("JARVIS_HOME", "TELEMETRY_OUTPUT_DIR", "JARVIS_REGISTRY_DIR", "JARVIS_LOCK_DIR"):
+    # COLUMNS: of the terminal of who runs the tests, as pytest-xdist tells its workers
+    for name in ("JARVIS_HOME", "TELEMETRY_OUTPUT_DIR", "JARVIS_REGISTRY_DIR", "JARVIS_LOCK_DIR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
 
 

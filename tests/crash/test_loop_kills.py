@@ -166,6 +166,7 @@ def test_the_daemon_never_imports_machine_learning_while_a_job_runs(loop):
 ADOPTED_WITHIN_S = 2.0
 
 
+@pytest.mark.alone
 def test_a_daemon_that_comes_back_adopts_the_worker_within_two_seconds_and_there_is_never_a_second(fast_dir, base):
     loop = Loop(fast_dir / "jarvis", base, hyper=LEARNS.model_copy(update={"max_steps": 2000}).model_dump())
     try:
