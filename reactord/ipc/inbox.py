@@ -37,7 +37,7 @@ from reactord.ipc.quarantine import Quarantine
 from reactord.ipc.room import Room
 from reactord.ipc.rows import Rows
 from reactord.ipc.spools import Spools
-from reactord.ipc.tails import Tails
+from reactord.ipc.tails import Tails, on_the_bus
 from reactord.ledger.compaction import Compactor
 from reactord.ledger.index import Index
 from reactord.ledger.journal import Journal, Place, batches
@@ -216,7 +216,7 @@ class Inbox:
             end = after
         self._enter()
         self.intake.notices = self.index.untold()
-        self._tails.named = self._on_the_bus(self.index.pointers())
+        self._tails.named = on_the_bus(self.home, self.index.pointers())
         self._refresh()
         self._behind = False
         return end
@@ -343,7 +343,7 @@ class Inbox:
         if applied.news:
             self.intake.notices = self.index.untold()
         if applied.pointed:
-            self._tails.named = self._on_the_bus(self.index.pointers())
+            self._tails.named = on_the_bus(self.home, self.index.pointers())
         if self.looked_upto == self.intake.fresh_after:  # else they are counted anew: that takes a look at each record
             self.intake.fresh += applied.fresh
             self.intake.last_seq = applied.last_seq
@@ -355,12 +355,6 @@ class Inbox:
         after = self.looked_upto
         self.intake.fresh, self.intake.last_seq = self.index.fresh(after)
         self.intake.fresh_after = after
-
-    def _on_the_bus(self, named: list[str]) -> list[str]:
-        """Of the files that events have named those that lie on this bus, and not in what is ours alone."""
-        root, ours = os.path.realpath(self.home.root) + os.sep, os.path.realpath(self.home.ledger) + os.sep
-        real = {os.path.realpath(path) for path in named if os.path.isabs(path) and path.endswith(".jsonl")}  # noqa: PTH117
-        return sorted(path for path in real if path.startswith(root) and not path.startswith(ours))
 
     def _dispose_all(self, claimed: Sequence[tuple[str, str | None]]) -> None:
         """The journal has them: begin to unlink what was claimed, or to set it aside when it was refused."""

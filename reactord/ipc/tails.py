@@ -13,6 +13,7 @@ from pathlib import Path
 
 from reactord import access
 from reactord.formats.records import content_identity
+from reactord.home import Home
 from reactord.ipc import dropfile, tail
 from reactord.ipc.batch import Batch, printable
 from reactord.ipc.doors import Reader, listed
@@ -132,3 +133,10 @@ class Tails(Reader):
 def _read_of(state: dropfile.Instance, position: tail.Position | None) -> int:
     """How much of a file in this state was read."""
     return position.offset if position is not None and (state.device, state.inode) == position.file else 0
+
+
+def on_the_bus(home: Home, named: list[str]) -> list[str]:
+    """Of the files that events have named those that lie on this bus, and not in what is ours alone."""
+    root, ours = os.path.realpath(home.root) + os.sep, os.path.realpath(home.ledger) + os.sep
+    real = {os.path.realpath(path) for path in named if os.path.isabs(path) and path.endswith(".jsonl")}  # noqa: PTH117
+    return sorted(path for path in real if path.startswith(root) and not path.startswith(ours))
