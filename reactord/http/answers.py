@@ -11,10 +11,9 @@ from aiohttp import web
 from reactord.http import views
 from reactord.http.facade import Facade
 from reactord.http.refusals import NotThere
-from reactord.http.stream import LOOK_EVERY_S
 from reactord.workdir import WorkDir
 
-#: only the uptime and the troubles in it are older then
+#: only the uptime in it is older then
 HEALTH_FOR_S = 0.1
 MAX_KEPT = 64
 
@@ -26,7 +25,6 @@ class Told:
     writes: int
     file: str
     size: int
-    looked_at: float  # at the size
     said: bytes
 
 
@@ -39,7 +37,7 @@ class Answers:
         self._statuses: OrderedDict[str, Told] = OrderedDict()
 
     def health(self, facade: Facade) -> bytes:
-        """The health object: as it was, unless anything in it has changed that must not be told late."""
+        """The health object: as it was, unless anything in it has changed."""
         mark, now = facade.mark, facade.clock()
         if mark != self._mark or not 0 <= now - self._at < HEALTH_FOR_S:
             uptime_s = now - facade.started_at
@@ -48,15 +46,11 @@ class Answers:
         return self._health
 
     def status(self, facade: Facade, job_id: str) -> bytes:
-        """The status object of a job: its state now, its progress as told to who follows it. Raises NotThere."""
-        state, now = facade.state, facade.clock()
+        """The status object of a job, as it is now. Raises NotThere."""
+        state = facade.state
         told = self._statuses.get(job_id)
-        if told and told.writes == state.writes:
-            if 0 <= now - told.looked_at < LOOK_EVERY_S:
-                return told.said
-            if told.size == size_of(told.file):
-                told.looked_at = now
-                return told.said
+        if told and told.writes == state.writes and told.size == size_of(told.file):
+            return told.said
         writes, job = state.writes, state.job(job_id)
         if job is None:
             raise NotThere("there is no such job; see `reactord jobs`")
@@ -64,7 +58,7 @@ class Answers:
         file = str(work.progress_path)
         size = size_of(file)
         said = views.encode(views.status(job, views.fold_all(work.recent_progress())))
-        self._statuses[job_id] = Told(writes, file, size, now, said)
+        self._statuses[job_id] = Told(writes, file, size, said)
         self._statuses.move_to_end(job_id)
         if len(self._statuses) > MAX_KEPT:
             self._statuses.popitem(last=False)

@@ -69,7 +69,7 @@ class Facade(Protocol):
 
     @property
     def mark(self) -> object:
-        """What of the pulse must be told at once: another object that differs, when that has changed."""
+        """What the pulse is made of, at less cost: another object that differs, when any of it has changed."""
         ...
 
     def pulse(self) -> Pulse: ...

@@ -27,12 +27,15 @@ from reactord.http.bodies import Body, bounded
 from reactord.http.refusals import BadFields, TooLarge
 from reactord.jobs.triggers import LANGUAGE, JobId, JobRequest, new_job_id
 from reactord.jobspec import Hyper, Recipe
+from reactord.kernels.json_text import values_of
 
 FORMAT = "experiences"
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 MAX_DROPBOX_BYTES = 64 * 1024 * 1024
 #: a bomb is packed to a thousandth; twenty thousand times the same experience came to 1/227, with long padding to 1/303
 MAX_GZIP_RATIO = 500
+#: ten thousand experiences have some 400,000; 64 MiB of `[],` would be 22 million lists, and 1.9 GB
+MAX_DROPBOX_VALUES = 4_000_000
 MAX_ECHOED = 32
 #: experiences of these models cannot be learned from yet
 TYPED_HEADS = ("voice", "vision", "embedding", "classifier")
@@ -142,7 +145,10 @@ def documents(order: Order, home: Home) -> Documents:
     if order.dataset_path is None:
         some: Iterable[list[Any]] = [order.experiences or []]
     else:
-        some = load_some(_read_dropbox(home, order.dataset_path), _bearable)
+        raw = _read_dropbox(home, order.dataset_path)
+        if values_of(raw)[0] > MAX_DROPBOX_VALUES:
+            raise TooLarge(f"the drop-box file holds more than {MAX_DROPBOX_VALUES} values; split it over several jobs")
+        some = load_some(raw, _bearable)
     parts, items = [], 0
     for part, count in _pack(order.job, chain.from_iterable(some)):
         FORMATS[FORMAT].parse(part, order.job.job_id)

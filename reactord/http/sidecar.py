@@ -106,7 +106,7 @@ class Sidecar:
             writes = self._services and self._services.store.writes
         except sqlite3.Error:
             return object()
-        return writes, self._inbox.intake.fresh, self._drain, self._public.phase
+        return writes, self._inbox.intake.fresh, self._drain, self._public.phase, self._public.troubles()
 
     def pulse(self) -> Pulse:
         troubles = tuple(self._public.troubles())

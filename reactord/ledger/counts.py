@@ -6,6 +6,7 @@ Read-only and light: `reactord status` asks these questions, with the daemon or 
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -15,6 +16,10 @@ import orjson
 from reactord.home import Home
 from reactord.ledger.sqlite import open_readonly
 
+#: the daemon has the file before its tables, for some milliseconds of its first start
+MADE_WITHIN_S, LOOK_EVERY_S = 1.0, 0.01
+#: what is counted was made before it
+IS_MADE = "SELECT 1 FROM sqlite_master WHERE name = 'cursor'"
 #: no segment has a greater number
 LAST = 2**63 - 1
 #: the fate of a record, as index.db keeps it; REFUSED at the door, REJECTED by a dataset
@@ -97,12 +102,12 @@ def fresh(home: Home, after: int) -> int:
 
 
 def _opened(home: Home) -> sqlite3.Connection | None:
-    """The index; None when there is none yet, or when it is just being made."""
+    """The index; None when there is none yet. One that is just being made is waited for; what has no tables says so."""
     try:
         db = open_readonly(home.index_db)
     except FileNotFoundError:
         return None
-    if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'cursor'").fetchone():  # what is counted was made before it
-        return db
-    db.close()
-    return None
+    until = time.monotonic() + MADE_WITHIN_S
+    while time.monotonic() < until and not db.execute(IS_MADE).fetchone():
+        time.sleep(LOOK_EVERY_S)
+    return db

@@ -298,6 +298,18 @@ def test_a_small_file_may_be_packed_as_well_as_it_can_be(home):
     assert documents(order(dataset_path=str(path)), home).items == 1
 
 
+@pytest.mark.parametrize("value", [b"[]", b"{}", b"0"])
+def test_a_dropbox_file_of_too_many_values_is_refused_before_it_is_parsed(home, value):
+    path = home.staging / "a1.json"
+    path.write_bytes(b"[" + b",".join([value] * (intake.MAX_DROPBOX_VALUES + 1)) + b"]")
+    tracemalloc.start()
+    with pytest.raises(TooLarge, match="split it over several jobs"):
+        documents(order(dataset_path=str(path)), home)
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert held < 2 * path.stat().st_size
+
+
 def test_numbers_that_json_cannot_carry_again_do_not_stop_the_others(home):
     raw = b'{"job_id": "a1", "experiences": [{"n": %s, "x": NaN}]}' % (b"9" * 40)
     assert identities(documents(_understood(raw), home).parts) == ["a1:0"]

@@ -10,6 +10,7 @@ from reactord.errors import Conservation
 from reactord.home import Home
 from reactord.ledger import counts as counting
 from reactord.ledger import reading
+from reactord.ledger.index import SHAPE, Index
 from reactord.ledger.journal import Entry, Place
 
 
@@ -205,14 +206,33 @@ def test_readers_cannot_write_and_say_when_there_is_nothing_to_read(ledger, home
         open_readonly(home.ledger / "nothing.db")
 
 
-@pytest.mark.parametrize(
-    "made", ["", "CREATE TABLE entries(id)", "CREATE TABLE entries(id); CREATE TABLE records(seq)"]
-)
-def test_an_index_that_is_just_being_made_counts_nothing(fast_dir, made):
+UNMADE = ["", "CREATE TABLE entries(id)", "CREATE TABLE entries(id); CREATE TABLE records(seq)"]
+
+
+@pytest.fixture(params=UNMADE, ids=["no table", "one", "two"])
+def unmade(fast_dir, request):
+    """The home of a daemon that has just begun to make its index."""
     home = Home(fast_dir / "new")
     home.create()
     with closing(sqlite3.connect(home.index_db)) as db:
-        db.executescript(f"PRAGMA user_version=4; {made}")
+        db.executescript(f"PRAGMA user_version={SHAPE}; {request.param}")
+    return home
 
-    assert counting.count(home) == counting.Counts()
-    assert counting.fresh(home, 0) == 0
+
+@pytest.mark.parametrize("ask", [counting.count, lambda home: counting.fresh(home, 0)], ids=["count", "fresh"])
+def test_an_index_that_is_just_being_made_is_waited_for(unmade, ask, monkeypatch):
+    def finish(_):
+        with closing(sqlite3.connect(unmade.index_db)) as db:
+            db.executescript(
+                "DROP TABLE IF EXISTS entries; DROP TABLE IF EXISTS records"
+            )  # the test's own, of one column
+        Index(unmade.index_db, lambda *_: None).close()
+
+    monkeypatch.setattr(counting.time, "sleep", finish)
+    assert ask(unmade) in (0, counting.Counts())
+
+
+def test_an_index_that_nobody_makes_is_damaged_and_not_empty(unmade, monkeypatch):
+    monkeypatch.setattr(counting, "MADE_WITHIN_S", 0.05)
+    with pytest.raises(sqlite3.OperationalError):
+        counting.count(unmade)
